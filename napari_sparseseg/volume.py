@@ -1,0 +1,188 @@
+"""The volume: voxels, their place in the patient, and the checks that a scan must pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import asin, prod
+
+import numpy as np
+
+from napari_sparseseg.errors import InputError
+
+MIN_SPACING = 0.05
+"""Smallest believable voxel spacing (mm); less means that the header holds another unit."""
+
+MAX_SPACING = 50.0
+"""Largest believable voxel spacing (mm)."""
+
+MAX_VOXELS = 2**31
+"""Largest number of voxels that is accepted."""
+
+MAX_EXTENT = 3000.0
+"""Largest believable side of the field of view (mm)."""
+
+MAX_FIELD = 2e9
+"""Largest believable field of view (mm^3); it bounds the size of every resampled grid."""
+
+MAX_SHEAR = 1e-2
+"""Largest deviation (rad) of the angle between two voxel axes from a right angle."""
+
+_FLOAT32_MAX = np.finfo(np.float32).max
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """Voxels, where they lie in the patient, and a name to show.
+
+    Parameters
+    ----------
+    data : numpy.ndarray
+        Voxel values, shape (I, J, K), any real dtype. The axes are those of ``affine``.
+    affine : numpy.ndarray
+        Matrix (4, 4), float64: voxel index (i, j, k, 1) to millimetres right, anterior, superior.
+    name : str
+        Name for layers, reports and messages.
+    """
+
+    data: np.ndarray
+    affine: np.ndarray
+    name: str = "volume"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", np.asarray(self.data))
+        object.__setattr__(self, "affine", np.asarray(self.affine, dtype=np.float64))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of voxels along each array axis."""
+        return tuple(self.data.shape)
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Distance between neighbouring voxels along each array axis (mm)."""
+        return tuple(float(step) for step in np.linalg.norm(self.affine[:3, :3], axis=0))
+
+    @property
+    def orientation(self) -> str:
+        """Directions of growing index, one letter an axis, for example ``"LIA"``."""
+        from nibabel.orientations import aff2axcodes
+
+        return "".join(code or "?" for code in aff2axcodes(self.affine))
+
+    def validated(self) -> Volume:
+        """Check that the volume can be segmented.
+
+        Returns
+        -------
+        Volume
+            This volume; or, when some voxels are not finite (or beyond float32), a copy where
+            those hold the smallest finite value.
+
+        Raises
+        ------
+        InputError
+            When the data are not a filled 3-D array of real numbers of a workable size, when
+            all voxels hold the same value or none is finite, or when the affine is not that of
+            a rectangular grid with a believable spacing.
+        """
+        _check_array(self)
+        _check_affine(self)
+        _check_field(self)
+        return _check_values(self)
+
+
+def check_shape(shape: tuple[int, ...], name: str) -> None:
+    """Check the shape of a volume before its voxels are read.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Number of voxels along each array axis.
+    name : str
+        Name for the message.
+
+    Raises
+    ------
+    InputError
+        When the shape is not that of one filled 3-D frame of a workable size.
+    """
+    if len(shape) != 3:
+        raise InputError(
+            f"{name} has {len(shape)} dimensions; choose a single 3-D scan "
+            "(not a slice, a time series or a colour image)."
+        )
+    size = " x ".join(str(n) for n in shape)
+    if min(shape) < 1:
+        raise InputError(f"{name} is empty ({size} voxels); choose another scan.")
+    if prod(shape) > MAX_VOXELS:
+        raise InputError(f"{name} is too large ({size} voxels); crop or downsample it first.")
+
+
+def _check_array(volume: Volume) -> None:
+    kind = volume.data.dtype.kind
+    if kind == "c" or volume.data.dtype.names:
+        raise InputError(
+            f"{volume.name} holds complex or colour values; choose a scan with one real number "
+            "per voxel."
+        )
+    if kind not in "biuf":
+        raise InputError(
+            f"{volume.name} does not hold numbers ({volume.data.dtype}); choose a scan with one "
+            "real number per voxel."
+        )
+    check_shape(volume.shape, volume.name)
+
+
+def _check_affine(volume: Volume) -> None:
+    affine = volume.affine
+    if (
+        affine.shape != (4, 4)
+        or not np.isfinite(affine).all()
+        or not np.allclose(affine[3], (0, 0, 0, 1))
+    ):
+        raise InputError(
+            f"{volume.name} has no valid affine (4 x 4, finite, last row 0 0 0 1); correct its "
+            "header or export it again."
+        )
+    spacing = volume.spacing
+    if min(spacing) < MIN_SPACING or max(spacing) > MAX_SPACING:
+        raise InputError(
+            f"{volume.name} has a voxel spacing of {_times(spacing)} mm, outside {MIN_SPACING:g} "
+            f"to {MAX_SPACING:g} mm; correct the spacing in its header."
+        )
+    unit = affine[:3, :3] / spacing
+    lean = np.abs(unit.T @ unit - np.eye(3)).max()
+    if asin(min(lean, 1.0)) > MAX_SHEAR:
+        raise InputError(
+            f"{volume.name} has voxel axes that are not at right angles (a sheared grid); "
+            "resample it to a rectangular grid first."
+        )
+
+
+def _check_field(volume: Volume) -> None:
+    extent = [n * step for n, step in zip(volume.shape, volume.spacing, strict=True)]
+    if max(extent) > MAX_EXTENT or prod(extent) > MAX_FIELD:
+        raise InputError(
+            f"{volume.name} covers {_times(extent)} mm, more than a patient; correct the spacing "
+            "in its header."
+        )
+
+
+def _check_values(volume: Volume) -> Volume:
+    data = volume.data
+    if data.dtype.kind == "f":
+        # The network computes in float32: what that cannot hold is as useless as infinity.
+        finite = np.abs(data) <= _FLOAT32_MAX
+        if not finite.any():
+            raise InputError(f"{volume.name} holds no finite value; choose another scan.")
+        if not finite.all():
+            data = np.where(finite, data, data[finite].min())
+    if data.min() == data.max():
+        raise InputError(
+            f"{volume.name} holds the same value in every voxel; choose a scan with contrast."
+        )
+    return volume if data is volume.data else replace(volume, data=data)
+
+
+def _times(values: tuple[float, ...] | list[float]) -> str:
+    return " x ".join(f"{value:.4g}" for value in values)
