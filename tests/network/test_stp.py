@@ -1,0 +1,180 @@
+"""STP and MTA against the paper (Zhou et al., IPMI 2023): formulas by hand, gradients, sizes."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from napari_sparseseg.network import NetworkConfig, SparseUNETR
+from napari_sparseseg.network.blocks import Block, block_macs, sincos_positions
+from napari_sparseseg.network.completion import TokenAssembly
+from napari_sparseseg.network.encoder import BlockLog, Encoded, Group
+from napari_sparseseg.network.layout import TokenLayout
+from napari_sparseseg.network.sparsifiers.stp import ScoreNetwork
+from napari_sparseseg.network.sparsifiers.topk import keep_best, soft_top_k, stage_quota
+from tests.network.conftest import make_network, small_config
+
+
+def gelu(x: float) -> float:
+    return 0.5 * x * (1 + math.erf(x / math.sqrt(2)))
+
+
+def test_score_by_hand() -> None:
+    """Width 4, two tokens, weights that pass single numbers through every layer."""
+    scorer = ScoreNetwork(4)
+    with torch.no_grad():
+        for parameter in scorer.parameters():
+            parameter.zero_()
+        scorer.embed[0].weight.fill_(1.0)
+        scorer.embed[1].weight.copy_(torch.eye(4))  # h = GELU(LayerNorm(x))
+        scorer.rate[0].weight[0, 0] = 1.0  # the first local feature ...
+        scorer.rate[0].weight[0, 2] = 2.0  # ... plus twice the first global one
+        scorer.rate[2].weight[0, 0] = 1.0
+        scorer.rate[4].weight[0, 0] = 1.0
+    # LayerNorm of (3, 1, 1, -1) and (1, -1, 3, 1): mean 1, variance 2
+    n = 2 / math.sqrt(2 + 1e-5)
+    shared = (gelu(0.0) + gelu(n)) / 2  # the mean of feature 2 over both tokens
+    expected = []
+    for local in (gelu(n), gelu(0.0)):
+        s = gelu(gelu(local + 2 * shared))
+        expected.append(-math.log(1 + math.exp(-s)))
+    scores = scorer(torch.tensor([[3.0, 1.0, 1.0, -1.0], [1.0, -1.0, 3.0, 1.0]]))
+    assert scores.tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_quota_follows_the_released_settings() -> None:
+    """BTCV prunes 90 % at each stage, BraTS 75 %, of the tokens still alive, rounded down."""
+    for tokens, keep, expected in ((1728, 0.1, [172, 17, 1]), (4096, 0.25, [1024, 256, 64])):
+        alive, seen = tokens, []
+        for _ in range(3):
+            alive = stage_quota(alive, keep**3, 3)
+            seen.append(alive)
+        assert seen == expected
+    assert stage_quota(450, 1.0, 3) == 450
+    assert stage_quota(1, 0.001, 3) == 1
+    assert stage_quota(0, 0.5, 3) == 0
+
+
+def test_best_tokens_are_kept_and_ties_go_in_raster_order() -> None:
+    scores = torch.tensor([0.1, 0.7, 0.3, 0.7, 0.3])
+    assert keep_best(scores, 2).tolist() == [False, True, False, True, False]
+    assert keep_best(scores, 3).tolist() == [False, True, True, True, False]
+
+
+def test_gate_is_the_mask_with_the_gradient_of_a_softmax() -> None:
+    torch.manual_seed(3)
+    importance = torch.tensor([0.0, -1.0, -2.0], requires_grad=True)
+    keep, gate = soft_top_k(importance, 1)
+    torch.manual_seed(3)
+    noise = -torch.empty(3).exponential_().log()
+    p = torch.softmax(importance.detach() + noise, dim=0)
+    assert gate.detach().tolist() == pytest.approx(keep.float().tolist(), abs=1e-6)
+    assert keep.sum() == 1
+    assert keep[p.argmax()]
+    gate[0].backward()
+    # d p_0 / d a_j = p_0 (1[j = 0] - p_j)
+    expected = [float(p[0] * (float(j == 0) - p[j])) for j in range(3)]
+    assert importance.grad is not None
+    assert importance.grad.tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_sampling_prefers_high_scores() -> None:
+    """Gumbel top-1 draws token i with probability sigmoid(s_i) / sum: here 3 : 1."""
+    torch.manual_seed(0)
+    importance = torch.tensor([0.75, 0.25]).log()
+    drawn = sum(int(soft_top_k(importance, 1)[0][0]) for _ in range(4000))
+    assert 0.72 < drawn / 4000 < 0.78
+
+
+def test_gradient_reaches_every_scorer_through_kept_and_pruned_tokens(windows: Tensor) -> None:
+    network = make_network(small_config()).train()
+    network(windows, 0.3).square().mean().backward()
+    for scorer in network.sparsifier.scorers:  # type: ignore[union-attr]
+        last = scorer.rate[-1].weight.grad
+        assert last is not None
+        assert last.abs().sum() > 0
+
+
+def test_training_shortens_the_sequence_without_changing_values(windows: Tensor) -> None:
+    """Multiplying by gates of value 1 must not move features: compare with inference."""
+    network = make_network(small_config())
+    with torch.no_grad():
+        still = network(windows, 1.0)
+        moving = network.train()(windows, 1.0)
+        lengths = network.finish(network.prepare(windows), 0.3).encoded.log.lengths
+    assert (still - moving).abs().max() <= 1e-5
+    assert sum(lengths[-1]) < sum(lengths[0])
+
+
+def test_assembly_by_hand() -> None:
+    """MTA without its transformer block: every token keeps its place and its own group's maps."""
+    config = small_config(stages=(1,), depth=2)
+    assembly = TokenAssembly(config)
+    assembly.blocks = torch.nn.ModuleList()
+    open_tokens = torch.zeros(1, 4, 6, 4, dtype=torch.bool)
+    open_tokens[0, 0, 0, 1] = open_tokens[0, 2, 3, 0] = True
+    layout = TokenLayout.of(open_tokens)
+    x = torch.randn(3, 24)
+    groups = (Group(x[2:], torch.tensor([2])), Group(x[:2], torch.tensor([0, 1])))
+    with torch.no_grad():
+        assembly.layer_tokens.copy_(torch.randn(2, 24))
+        result = assembly(Encoded(layout, groups, (), BlockLog()))
+        codes = sincos_positions(config.grid, 24)
+        for row, group, position in ((0, 1, None), (1, 1, 1), (2, 0, 2 * 24 + 3 * 4)):
+            y = assembly.linears[group](assembly.norms[group](x[row]))
+            y = y + assembly.layer_tokens[group]
+            if position is not None:  # the class token gets no position
+                y = y + codes[position]
+            expected = assembly.out(assembly.norm(y))
+            assert torch.allclose(result[row], expected, atol=1e-5)
+
+
+def test_positions_by_hand() -> None:
+    """Width 12: two frequencies, 1 and 1/100, a sine and a cosine each, for every axis."""
+    code = sincos_positions((2, 3, 4), 12)[1 * 12 + 2 * 4 + 3]
+    expected: list[float] = []
+    for place in (1, 2, 3):
+        expected += [math.sin(place), math.sin(place / 100)]
+        expected += [math.cos(place), math.cos(place / 100)]
+    assert code.tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_block_operations_by_hand() -> None:
+    """12 squares of the width per row, and two products of 3 x 3 and 2 x 2 attention."""
+    assert block_macs((3, 2), dim=10) == 12 * 100 * 5 + 2 * 10 * (9 + 4)
+
+
+def test_attention_stays_inside_a_window() -> None:
+    torch.manual_seed(0)
+    block = Block(24, 2).eval()
+    x = torch.randn(9, 24)
+    with torch.no_grad():
+        packed = block(x, (4, 5))
+        alone = torch.cat([block(x[:4], (4,)), block(x[4:], (5,))])
+    assert torch.allclose(packed, alone, atol=1e-6)
+
+
+def test_published_size() -> None:
+    """The default is the published BTCV network; parameters and operations as recomputed.
+
+    106.3 M parameters, 16.8 GMACs a dense block, 18.9 for the completion, 55.8 for the decoder,
+    131.9 in all at 90 % pruning a stage (the README's 146.6 counts strided deconvolutions
+    eightfold).
+    """
+    with torch.device("meta"):
+        network = SparseUNETR(NetworkConfig())
+    parameters = sum(p.numel() for p in network.parameters())
+    assert parameters / 1e6 == pytest.approx(106.3, abs=0.1)
+    assert block_macs((1729,), 768) / 1e9 == pytest.approx(16.8, abs=0.05)
+    decoder, completion = network.decoder.macs(), network.completion.macs((1729,))
+    assert completion / 1e9 == pytest.approx(18.9, abs=0.05)
+    assert decoder / 1e9 == pytest.approx(55.8, abs=0.2)
+    alive = [1728, 172, 17, 1]
+    blocks = sum(3 * block_macs((n + 1,), 768) for n in alive)
+    scoring = sum(network.sparsifier.macs(n) for n in alive[:3])
+    embedding = 96**3 * 768
+    total = blocks + scoring + embedding + completion + decoder
+    assert total / 1e9 == pytest.approx(131.9, abs=0.4)
