@@ -1,0 +1,1 @@
+"""Training: synthetic scans from label maps, losses, and a resumable loop."""
