@@ -37,6 +37,10 @@ class DecoderConfig:
         Stride of the finest level that runs convolutions. 1 is the published decoder. With 2
         the image enters as 2x2x2 sub-voxels and the head predicts all eight of them at once,
         which leaves out the full-resolution convolutions, three quarters of a decoder's cost.
+    detail : {"all", "open"}
+        Which tokens the image branch serves. "all" as published: the image reaches every patch,
+        which lets a UNETR ignore its tokens. With "open" a token pruned at the first stage gets
+        no image detail: its patch is drawn from its completed features and its neighbours.
     norm : {"instance", "channel"}
         "instance" as published; "channel" normalises each voxel over its channels, so that a
         voxel's answer does not depend on how much air its window holds.
@@ -45,6 +49,7 @@ class DecoderConfig:
     feature_size: int = 16
     finest: Literal[1, 2] = 1
     norm: Literal["instance", "channel"] = "instance"
+    detail: Literal["all", "open"] = "all"
 
 
 @dataclass(frozen=True)

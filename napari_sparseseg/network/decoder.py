@@ -161,7 +161,13 @@ class UNETRDecoder(nn.Module):
         """
         return self.image(windows if self.full else split_voxels(windows))
 
-    def forward(self, windows: Tensor, image: Tensor, maps: tuple[Tensor, ...]) -> Tensor:
+    def forward(
+        self,
+        windows: Tensor,
+        image: Tensor,
+        maps: tuple[Tensor, ...],
+        detail: Tensor | None = None,
+    ) -> Tensor:
         """Decode token maps to class scores.
 
         Parameters
@@ -173,6 +179,9 @@ class UNETRDecoder(nn.Module):
         maps : tuple of Tensor
             Four ``(n, dim, x/8, y/8, z/8)`` maps, for the skips at 1/2, 1/4 and 1/8 and for the
             bottleneck. STP + MTA hands over one completed map four times.
+        detail : Tensor, optional
+            ``(n, 1, x/8, y/8, z/8)`` factor on what the image shows of each patch, 1 or 0; all
+            of it if left out.
 
         Returns
         -------
@@ -183,10 +192,15 @@ class UNETRDecoder(nn.Module):
         coarse = self.bottleneck(last.float()).to(last.dtype)  # no bf16 pooling on CPU
         y = self.up8(coarse, self.skip8(z8))
         y = self.up4(y, self.skip4(z4))
+        if detail is not None:
+            factor = [a // b for a, b in zip(image.shape[2:], detail.shape[2:], strict=True)]
+            shown = F.interpolate(detail, scale_factor=factor, mode="nearest").to(image.dtype)
+            image = image * shown
         if self.full:
             return self.head(self.up1(self.up2(y, self.skip2(z2)), image))
         y = self.up2(y, self.skip2(z2), image)
-        return self.head(y, split_voxels(windows))
+        voxels = split_voxels(windows)
+        return self.head(y, voxels if detail is None else voxels * shown)
 
     def macs(self) -> int:
         """Multiply-accumulates for one window, counted by torch on a run without data."""

@@ -107,12 +107,16 @@ class Encoded:
         Per stage and window, the rows that were scored and their scores.
     log : BlockLog
         The blocks that ran.
+    went_on : Tensor
+        ``(rows,)`` 1 where the first stage let the row go on, else 0; carries the gradient to
+        the scores while training.
     """
 
     layout: TokenLayout
     groups: tuple[Group, ...]
     importance: tuple[tuple[tuple[Tensor, Tensor], ...], ...]
     log: BlockLog
+    went_on: Tensor
 
 
 class SparseEncoder(nn.Module):
@@ -172,18 +176,19 @@ class SparseEncoder(nn.Module):
             Decides; the one that scored the first stage.
         """
         alive, log = first.alive, first.log.copy()
-        groups, scored = [], []
+        groups, scored, gates = [], [], []
         bounds = (*self.config.stages, self.config.depth)
         scores = first.importance
         for stage in range(len(self.config.stages)):
             if stage:
                 scores = self._score(stage, alive, sparsifier)
             scored.append(_scored_rows(alive, scores))
-            alive, pruned = _prune(alive, stage, scores, keep_ratio, sparsifier)
+            alive, pruned, gate = _prune(alive, stage, scores, keep_ratio, sparsifier)
             groups.append(pruned)
+            gates.append(gate)
             alive = self._run(alive, bounds[stage], bounds[stage + 1], log)
         groups.append(Group(alive.x, alive.rows))
-        return Encoded(first.layout, tuple(groups), tuple(scored), log)
+        return Encoded(first.layout, tuple(groups), tuple(scored), log, gates[0])
 
     def _run(self, alive: Alive, start: int, stop: int, log: BlockLog) -> Alive:
         x = alive.x
@@ -210,8 +215,8 @@ def _prune(
     scores: tuple[Tensor, ...],
     keep_ratio: float,
     sparsifier: Sparsifier,
-) -> tuple[Alive, Group]:
-    """Split the tokens alive into those that go on and those that leave here."""
+) -> tuple[Alive, Group, Tensor]:
+    """Split the tokens alive into those that go on and those that leave; return the gates too."""
     keeps, gates = [], []
     for a in scores:
         decision = sparsifier.decide(stage, a, keep_ratio)
@@ -222,12 +227,13 @@ def _prune(
     keep = torch.cat(keeps)
     stay, leave = keep.nonzero()[:, 0], (~keep).nonzero()[:, 0]
     kept, pruned, weight = alive.x[stay], alive.x[leave], None
+    gate = torch.cat(gates)
     if alive.weight is not None:
         # values are exactly 1: the products only carry the gradient to the scores
-        gate = torch.cat(gates) * alive.weight
+        gate = gate * alive.weight
         weight = gate[stay]
         kept = kept * weight[:, None].to(kept.dtype)
         pruned = pruned * (1.0 - gate[leave])[:, None].to(pruned.dtype)
     lengths = tuple(int(k.sum()) for k in keeps)
     group = Group(pruned, alive.rows[leave])
-    return Alive(kept, alive.rows[stay], lengths, weight), group
+    return Alive(kept, alive.rows[stay], lengths, weight), group, gate

@@ -143,7 +143,10 @@ class SparseUNETR(nn.Module):
         encoded = self.encoder.finish(prepared.first, keep_ratio, self.sparsifier)
         completed = self.completion(encoded)
         tokens = encoded.layout.to_map(completed, self.air_token)
-        logits = self.decoder(prepared.windows, prepared.image, (tokens,) * 4)
+        detail = None
+        if self.config.decoder.detail == "open":
+            detail = encoded.layout.to_map(encoded.went_on[:, None], encoded.went_on.new_ones(1))
+        logits = self.decoder(prepared.windows, prepared.image, (tokens,) * 4, detail)
         return Output(self._silence_air(logits, prepared.air), encoded, completed)
 
     def trace(self, encoded: Encoded) -> tuple[WindowTrace, ...]:

@@ -18,11 +18,15 @@ _ABOUT = {
     "stp": (
         "Soft top-k token pruning with multi-layer token assembly (STP + MTA; Zhou et al., "
         "IPMI 2023, arXiv 2303.06522) in a small UNETR with 8x8x8 patches. One checkpoint "
-        "serves every keep ratio: the ratio was drawn anew at each training step."
+        "serves every keep ratio: the ratio was drawn anew at each training step. Unlike the "
+        "published decoder, whose image branch serves every patch and lets the network ignore "
+        "its tokens, a token pruned at the first stage gets no image detail here."
     ),
     "dense": (
-        "The dense twin of `brain-mr-stp`: the same network, start, steps and schedule with "
-        "nothing pruned. It is the reference for what pruning costs."
+        "The dense twin of `brain-mr-stp`: the same network and start with nothing pruned. It "
+        "is the reference for what pruning costs. The steps below tell how much training each "
+        "had; `brain-mr-stp` at keep ratio 1 in its own card is a second reference, with the "
+        "same weights."
     ),
 }
 _DATA = """\
@@ -45,20 +49,21 @@ _LIMITS = """\
 """
 
 
-def write_card(info: ModelInfo, recipe: Recipe, figures: dict[str, Any], runs: Path) -> str:
+def write_card(info: ModelInfo, chain: list[Recipe], figures: dict[str, Any], runs: Path) -> str:
     """Return the text of a model card.
 
     Parameters
     ----------
     info : ModelInfo
         The registered model.
-    recipe : Recipe
-        How it was trained.
+    chain : list of Recipe
+        The runs that it was trained in, the last one its own.
     figures : dict
         Its entry in the evaluation JSON.
     runs : Path
         Folder with the training logs, ``<run>.csv``.
     """
+    recipe = chain[-1]
     parts = [
         f"# {info.name}",
         f"**{info.title}.** {_ABOUT[info.method]}",
@@ -67,7 +72,7 @@ def write_card(info: ModelInfo, recipe: Recipe, figures: dict[str, Any], runs: P
         "## Training data",
         _DATA.format(held=len(recipe.validation)),
         "## Recipe",
-        _recipe_lines(recipe, runs),
+        _recipe_lines(chain, runs),
         "## Figures",
         _explain(figures),
         _ratio_table(figures["arms"]),
@@ -79,11 +84,16 @@ def write_card(info: ModelInfo, recipe: Recipe, figures: dict[str, Any], runs: P
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def _recipe_lines(recipe: Recipe, runs: Path) -> str:
+def _recipe_lines(chain: list[Recipe], runs: Path) -> str:
     lines = []
-    for name in filter(None, (recipe.start, recipe.name)):
-        steps, seconds = _length(runs / f"{name}.csv")
-        lines.append(f"* `{name}`: {steps} steps of one window, {seconds / 60:.0f} minutes")
+    for run in chain:
+        steps, seconds = _length(runs / f"{run.name}.csv")
+        ratios = ", ".join(f"{ratio:g}" for ratio in run.keep_ratios)
+        lines.append(
+            f"* `{run.name}`: {steps} steps of one window, {seconds / 60:.0f} minutes on a "
+            f"busy machine, keep ratio {ratios}"
+        )
+    recipe = chain[-1]
     config, decoder = recipe.network, recipe.network.decoder
     lines.append(
         f"* Encoder {config.depth} blocks of {config.dim}, stages after blocks "
@@ -176,6 +186,13 @@ def _without_csf(summary: dict[str, Any]) -> float:
     return float(np.mean([v for k, v in summary["structures"].items() if k != "CSF"]))
 
 
+def _chain(path: Path) -> list[Recipe]:
+    """Return the recipes of a model's runs, first to last; they lie side by side."""
+    recipe = load_recipe(path)
+    earlier = _chain(path.parent / f"{recipe.start}.toml") if recipe.start else []
+    return [*earlier, recipe]
+
+
 def main(
     recipes: Annotated[list[Path], typer.Argument(help="Recipes of the registered models.")],
     results: Annotated[Path, typer.Option(help="JSON of the evaluation.")],
@@ -184,9 +201,9 @@ def main(
     """Write the card of each model beside its weights."""
     figures = {m["model"]: m for m in json.loads(results.read_text())["models"]}
     for path in recipes:
-        recipe = load_recipe(path)
-        info = find_model(recipe.name)
-        text = write_card(info, recipe, figures[recipe.name], logs)
+        chain = _chain(path)
+        info = find_model(chain[-1].name)
+        text = write_card(info, chain, figures[info.name], logs)
         (info.path.parent / info.card).write_text(text)
 
 

@@ -69,6 +69,7 @@ class Run:
         if start is not None:
             saved = torch.load(start, map_location="cpu", weights_only=True)
             _load_shared(learner, saved["learner"])
+        if recipe.copy_groups:
             learner.network.completion.start_from_last_group()
         learner.to(device)
         learner.network.channels_last()

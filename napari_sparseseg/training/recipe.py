@@ -56,6 +56,9 @@ class Recipe:
         Windows per step.
     start : str
         Name of the run whose checkpoint this one starts from, "" to start from scratch.
+    copy_groups : bool
+        Whether the completion of every group of pruned tokens starts as a copy of the kept
+        ones': right after a start that pruned nothing.
     seed : int
         Seed of all draws.
     optimiser : OptimiserConfig
@@ -71,6 +74,7 @@ class Recipe:
     keep_ratios: tuple[float, ...] = (1.0,)
     batch: int = 1
     start: str = ""
+    copy_groups: bool = False
     seed: int = 0
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     loss: LossWeights = field(default_factory=LossWeights)

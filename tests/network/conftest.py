@@ -41,12 +41,13 @@ def make_network(config: NetworkConfig, seed: int = 0) -> SparseUNETR:
     return network.eval()
 
 
-@pytest.fixture(params=["finest 1, instance", "finest 2, channel"])
+@pytest.fixture(params=["finest 1, instance", "finest 2, channel", "finest 2, open"])
 def network(request: pytest.FixtureRequest) -> SparseUNETR:
-    """The published decoder and the half-resolution one."""
+    """The published decoder, the half-resolution one, and one with detail for open tokens."""
     kinds = {
         "finest 1, instance": DecoderConfig(4, 1, "instance"),
         "finest 2, channel": DecoderConfig(4, 2, "channel"),
+        "finest 2, open": DecoderConfig(4, 2, "channel", "open"),
     }
     return make_network(small_config(decoder=kinds[request.param]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -50,6 +51,39 @@ def test_the_tokens_matter_to_the_decoder(network: SparseUNETR, windows: Tensor)
     inside = tissue.repeat_interleave(8, 1).repeat_interleave(8, 2).repeat_interleave(8, 3)
     moved = (output.logits - other.logits).abs().amax(dim=1)[inside]
     assert moved.max() > 1e-3
+
+
+@pytest.mark.parametrize("finest", [1, 2])
+def test_image_detail_reaches_only_the_tokens_that_went_on(windows: Tensor, finest: int) -> None:
+    """With ``detail="open"`` the image features of a token pruned at stage 1 are not used."""
+    decoder = DecoderConfig(4, finest, "channel", "open")
+    network = make_network(small_config(decoder=decoder))
+    edge = 8 // finest
+    with torch.inference_mode():
+        prepared = network.prepare(windows)
+        output = network.finish(prepared, 0.3)
+        record = network.trace(output.encoded)[0]
+        for pruned in (True, False):
+            cells = (~record.air & ((record.pruned_stage == 1) == pruned)).nonzero()
+            x, y, z = (int(i) * edge for i in cells[0])
+            image = prepared.image.clone()
+            image[0, :, x : x + edge, y : y + edge, z : z + edge] += 1.0
+            other = network.finish(replace(prepared, image=image), 0.3)
+            assert torch.equal(other.logits, output.logits) == pruned
+
+
+def test_detail_for_open_tokens_carries_gradient_to_the_first_scores(windows: Tensor) -> None:
+    """The choice of the first stage must feel what detail is worth, also for pruned tokens."""
+    decoder = DecoderConfig(4, 2, "channel", "open")
+    network = make_network(small_config(decoder=decoder)).train()
+    output = network.finish(network.prepare(windows), 0.3)
+    output.encoded.went_on.retain_grad()
+    output.logits.square().mean().backward()
+    gradient = output.encoded.went_on.grad
+    assert gradient is not None
+    closed = output.encoded.went_on.detach() == 0
+    assert closed.any()
+    assert (gradient[closed] != 0).any()
 
 
 def test_reduced_precision_keeps_the_scores_in_float32(windows: Tensor) -> None:

@@ -121,7 +121,7 @@ def test_assembly_by_hand() -> None:
     groups = (Group(x[2:], torch.tensor([2])), Group(x[:2], torch.tensor([0, 1])))
     with torch.no_grad():
         assembly.layer_tokens.copy_(torch.randn(2, 24))
-        result = assembly(Encoded(layout, groups, (), BlockLog()))
+        result = assembly(Encoded(layout, groups, (), BlockLog(), torch.ones(3)))
         codes = sincos_positions(config.grid, 24)
         for row, group, position in ((0, 1, None), (1, 1, 1), (2, 0, 2 * 24 + 3 * 4)):
             y = assembly.linears[group](assembly.norms[group](x[row]))

@@ -72,7 +72,7 @@ def test_score_loss_is_least_where_scores_follow_the_errors() -> None:
     def loss(scores: list[float]) -> float:
         a = torch.tensor(scores)
         importance = (((torch.tensor([1, 2, 3]), a),),)
-        return score_loss(Encoded(layout, (), importance, BlockLog()), share).item()
+        return score_loss(Encoded(layout, (), importance, BlockLog(), torch.ones(4)), share).item()
 
     best = [math.log(s) for s in (0.7, 0.2, 0.1)]
     entropy = -sum(s * math.log(s) for s in (0.7, 0.2, 0.1))

@@ -137,7 +137,7 @@ def test_fine_tuning_starts_from_another_run(source: Synthesiser, tmp_path: Path
     run = Run.create(recipe(2), "cpu")
     train(run, source, tmp_path, save_every=1, minutes=10)
     plan = recipe(2)
-    dense = replace(plan, network=replace(plan.network, sparsifier="dense"))
+    dense = replace(plan, network=replace(plan.network, sparsifier="dense"), copy_groups=True)
     twin = Run.create(dense, "cpu", tmp_path / "checkpoint.pt")
     ours, theirs = run.learner.network.completion, twin.learner.network.completion
     assert torch.equal(ours.linears[-1].weight, theirs.linears[0].weight)
@@ -180,7 +180,9 @@ def test_dense_and_smallest_ratio_are_drawn_most() -> None:
     assert counts[2] > 1.5 * counts[1]
 
 
-@pytest.mark.parametrize("name", ["brain-mr-warmup", "brain-mr-stp", "brain-mr-dense"])
+@pytest.mark.parametrize(
+    "name", ["brain-mr-warmup", "brain-mr-elastic", "brain-mr-stp", "brain-mr-dense"]
+)
 def test_shipped_recipes_load(name: str) -> None:
     plan = load_recipe(RECIPES / f"{name}.toml")
     assert plan.name == name
@@ -188,15 +190,15 @@ def test_shipped_recipes_load(name: str) -> None:
     assert plan.network.classes == len(STRUCTURES) == len(COLORS)
 
 
-def test_dense_twin_differs_from_stp_only_in_pruning() -> None:
-    stp, dense = (load_recipe(RECIPES / f"brain-mr-{n}.toml") for n in ("stp", "dense"))
+def test_dense_twin_differs_only_in_pruning() -> None:
+    elastic, dense = (load_recipe(RECIPES / f"brain-mr-{n}.toml") for n in ("elastic", "dense"))
     same = replace(
         dense,
-        name=stp.name,
-        keep_ratios=stp.keep_ratios,
+        name=elastic.name,
+        keep_ratios=elastic.keep_ratios,
         network=replace(dense.network, sparsifier="stp"),
     )
-    assert same == stp
+    assert same == elastic
     assert dense.keep_ratios == (1.0,)
 
 
