@@ -1,0 +1,143 @@
+"""Processors: which there are, which one to use, and in which precision."""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import cache
+
+import torch
+
+from napari_sparseseg.errors import DeviceError
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+def available_devices() -> list[tuple[str, str]]:
+    """List the processors of this computer.
+
+    Returns
+    -------
+    list of (str, str)
+        Identifier ("cuda:0", "cpu") and a text for people, every GPU with its memory.
+    """
+    found = []
+    for index in range(torch.cuda.device_count()):
+        facts = torch.cuda.get_device_properties(index)
+        memory = facts.total_memory / 2**30
+        found.append((f"cuda:{index}", f"{facts.name} ({memory:.0f} GiB)"))
+    found.append(("cpu", f"CPU ({torch.get_num_threads()} threads)"))
+    return found
+
+
+def resolve_device(name: str) -> str:
+    """Return the processor that a request means.
+
+    Parameters
+    ----------
+    name : str
+        "auto" (the first GPU, else the CPU), "cpu", "cuda" or "cuda:n".
+
+    Raises
+    ------
+    DeviceError
+        If there is no such processor.
+    """
+    known = [identifier for identifier, _ in available_devices()]
+    wanted = "cuda:0" if name == "cuda" else name
+    if name == "auto":
+        return known[0]
+    if wanted not in known:
+        raise DeviceError(
+            f"The device '{name}' is not available here; choose auto or one of {', '.join(known)}."
+        )
+    return wanted
+
+
+def resolve_precision(name: str, device: str) -> torch.dtype:
+    """Return the precision to compute in.
+
+    Parameters
+    ----------
+    name : str
+        "auto", "float32" or "bfloat16"; "auto" takes bfloat16 where it is fast.
+    device : str
+        A resolved device.
+
+    Raises
+    ------
+    DeviceError
+        If the name is unknown.
+    """
+    if name not in PRECISIONS:
+        raise DeviceError(f"Unknown precision '{name}'; choose one of {', '.join(PRECISIONS)}.")
+    if name != "auto":
+        return torch.float32 if name == "float32" else torch.bfloat16
+    if device.startswith("cuda"):
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if _cpu_gains_from_bf16() else torch.float32
+
+
+@cache
+def _cpu_gains_from_bf16() -> bool:
+    """Measure a small matrix product: processors with bf16 units win several times over.
+
+    There is no portable flag for these units, and emulated bf16 is slower than float32, so the
+    answer is far from the threshold either way. Processor time is taken, not wall time: the
+    choice must not change with what else the computer is doing.
+    """
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a, b = torch.ones(512, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
+        trials = []
+        for _ in range(10):
+            start = time.process_time()
+            torch.mm(a, b)
+            trials.append(time.process_time() - start)
+        seconds[dtype] = min(trials)
+    return seconds[torch.bfloat16] < 0.66 * seconds[torch.float32]
+
+
+class PeakMemory:
+    """Measures the largest memory of a run in MB: of the GPU, or of this process.
+
+    Linux can reset the process's high-water mark; elsewhere the mark of the whole process life
+    is reported, an upper bound.
+
+    Parameters
+    ----------
+    device : str
+        A resolved device.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        if device.startswith("cuda"):
+            torch.cuda.reset_peak_memory_stats(device)
+            return
+        try:
+            with open("/proc/self/clear_refs", "w") as file:
+                file.write("5")
+        except OSError:
+            pass  # not Linux, or not allowed: the mark stays what it is
+
+    def megabytes(self) -> float:
+        """Return the peak since this object was made."""
+        if self.device.startswith("cuda"):
+            return torch.cuda.max_memory_allocated(self.device) / 2**20
+        try:
+            with open("/proc/self/status") as file:
+                line = next(text for text in file if text.startswith("VmHWM"))
+            return int(line.split()[1]) / 2**10
+        except (OSError, StopIteration):
+            return _lifetime_peak()
+
+
+def _lifetime_peak() -> float:
+    if os.name == "nt":
+        return float("nan")
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
