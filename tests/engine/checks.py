@@ -1,0 +1,38 @@
+"""Comparisons that several tests of the engine make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from napari_sparseseg.segmenter import Segmentation
+from napari_sparseseg.tokens import TokenTrace
+
+
+def assert_sentence(error: BaseException) -> None:
+    """Expect a message that a user can be shown."""
+    message = str(error)
+    assert message.endswith(".")
+    assert "\n" not in message
+
+
+def assert_same_trace(one: TokenTrace, other: TokenTrace) -> None:
+    """Expect the same to have happened to every token."""
+    np.testing.assert_array_equal(one.air, other.air)
+    np.testing.assert_array_equal(one.importance, other.importance)
+    np.testing.assert_array_equal(one.pruned_stage, other.pruned_stage)
+    np.testing.assert_array_equal(one.depth, other.depth)
+
+
+def assert_same_result(one: Segmentation, other: Segmentation) -> None:
+    """Expect the same labels, the same trace and the same figures, seconds aside."""
+    np.testing.assert_array_equal(one.labels.data, other.labels.data)
+    assert_same_trace(one.trace, other.trace)
+    for key in ("tokens", "gmacs", "classes", "keep_ratio"):
+        assert one.report[key] == other.report[key]
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Give all files and folders below one, hidden ones too."""
+    return {str(p): p.read_bytes() if p.is_file() else b"" for p in folder.rglob("*")}

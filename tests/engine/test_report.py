@@ -1,0 +1,89 @@
+"""The report: figures counted from the labels, and a JSON file that is whole or absent."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_sparseseg.errors import OutputError
+from napari_sparseseg.report import NOTICE, make_report, write_report
+from napari_sparseseg.volume import Volume
+from napari_sparseseg.weights import ModelInfo
+
+
+@pytest.fixture
+def report(tiny_models: dict[str, ModelInfo]) -> dict[str, Any]:
+    """Give the report of a made-up run with 10 and 4 voxels of two of the four structures."""
+    labels = np.zeros((10, 5, 4), dtype=np.uint8)
+    labels[:, 0, 0], labels[:4, 1, 1] = 1, 4
+    affine = np.array([[0, 0, -2.0, 9], [0.5, 0, 0, 3], [0, 1.5, 0, -7], [0, 0, 0, 1]])
+    return make_report(
+        tiny_models["tiny-stp"],
+        weights_sha256="ab" * 32,
+        keep_ratio=0.3,
+        device="cpu",
+        precision="float32",
+        labels=Volume(labels, affine),
+        tokens={"total": 4, "air": 1, "kept": 1, "pruned": 2, "exited": 0},
+        gmacs={"run": 1.23456, "dense": 2.0},
+        seconds={"first": 0.25, "second": 1.5},
+        peak_memory_mb=123.456,
+    )
+
+
+def test_voxels_and_millilitres_are_those_of_the_labels(report: dict[str, Any]) -> None:
+    """By hand: a voxel is 0.5 x 1.5 x 2 mm, that is 1.5 microlitres."""
+    assert report["classes"] == {
+        "shell": {"voxels": 10, "millilitres": 0.015},
+        "core": {"voxels": 0, "millilitres": 0.0},
+        "spot": {"voxels": 0, "millilitres": 0.0},
+        "rest": {"voxels": 4, "millilitres": 0.006},
+    }
+
+
+def test_the_facts_of_the_run_are_there(report: dict[str, Any]) -> None:
+    assert (report["model"], report["method"]) == ("tiny-stp", "stp")
+    assert report["weights_sha256"] == "ab" * 32
+    volume = {"shape": [10, 5, 4], "spacing": [0.5, 1.5, 2.0], "orientation": "ASL"}
+    assert report["volume"] == volume
+    assert report["seconds"] == {"total": 1.75, "first": 0.25, "second": 1.5}
+    assert report["gmacs"] == {"run": 1.235, "dense": 2.0}
+    assert report["peak_memory_mb"] == 123.5
+    assert report["versions"] == {
+        name: version(name) for name in ("napari-sparseseg", "torch", "numpy")
+    }
+    assert report["notice"] == NOTICE == "Research use only, not for diagnosis."
+
+
+def test_a_written_report_comes_back(report: dict[str, Any], tmp_path: Path) -> None:
+    write_report(report, tmp_path / "report.json")
+
+    assert json.loads((tmp_path / "report.json").read_text()) == report
+
+
+def test_an_older_report_is_replaced_only_when_asked(
+    report: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "report.json"
+    path.write_text("mine")
+    with pytest.raises(OutputError, match="exists already"):
+        write_report(report, path)
+    assert path.read_text() == "mine"
+
+    write_report(report, path, overwrite=True)
+    assert json.loads(path.read_text()) == report
+
+
+def test_a_report_that_is_not_json_leaves_nothing(report: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        write_report({**report, "device": object()}, tmp_path / "report.json")
+    with pytest.raises(OutputError, match="not an existing folder"):
+        write_report(report, tmp_path / "missing" / "report.json")
+
+    assert os.listdir(tmp_path) == []
