@@ -1,0 +1,1 @@
+"""The napari plugin: everything that imports napari or Qt, and nothing else."""

@@ -1,0 +1,76 @@
+"""Reader: NIfTI, NRRD and MetaImage as image layers that know where the patient is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from napari_sparseseg.files import SUFFIXES, read_volume
+from napari_sparseseg.plugin.geometry import placed
+from napari_sparseseg.volume import Volume
+
+LayerData = tuple[Any, dict[str, Any], str]
+_SAMPLED = 200_000
+
+
+def get_reader(path: str | PathLike[str] | list[str]) -> Callable[..., list[LayerData]] | None:
+    """Return a reader for a scan, or for several, None for any other kind of file."""
+    paths = path if isinstance(path, list) else [path]
+    known = all(str(name).lower().endswith(SUFFIXES) for name in paths)
+    return read_layers if paths and known else None
+
+
+def read_layers(path: str | PathLike[str] | list[str]) -> list[LayerData]:
+    """Read scans as napari layer data; see :func:`image_layer`.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read or has no usable geometry.
+    """
+    paths = path if isinstance(path, list) else [path]
+    return [image_layer(read_volume(name), str(name)) for name in paths]
+
+
+def image_layer(volume: Volume, source: str) -> LayerData:
+    """Turn a volume into napari layer data.
+
+    Parameters
+    ----------
+    volume : Volume
+        The scan.
+    source : str
+        Where it comes from, kept in the metadata.
+
+    Returns
+    -------
+    tuple
+        A view on the voxels with axes superior, posterior, left; keyword arguments, whose
+        metadata hold ``affine`` (index of that view to RAS mm), ``source_affine`` (that of the
+        volume itself) and ``source``; "image".
+
+    Raises
+    ------
+    InputError
+        If the affine is not usable.
+    """
+    data, transform, affine = placed(volume)
+    metadata = {"affine": affine, "source_affine": volume.affine, "source": source}
+    arguments = {"name": volume.name, "metadata": metadata, **transform}
+    limits = _contrast(volume.data)
+    if limits is not None:
+        arguments["contrast_limits"] = limits
+    return data, arguments, "image"
+
+
+def _contrast(data: np.ndarray) -> tuple[float, float] | None:
+    """Leave out the brightest outliers, which darken all the rest; None if nothing is left."""
+    sample = data.ravel(order="K")[:: max(1, data.size // _SAMPLED)]
+    sample = sample[np.isfinite(sample)]
+    if not sample.size:
+        return None
+    low, high = np.percentile(sample, (0.1, 99.9))
+    return (float(low), float(high)) if low < high else None

@@ -1,0 +1,265 @@
+"""The engine beside the window: one job at a time in a thread, the latest request wins.
+
+A plain thread, not a pooled worker: it starts at once and can be joined, which closing the dock in
+the middle of a run needs, while a pooled worker waits for the event loop that the join would block.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_sparseseg.errors import Cancelled
+from napari_sparseseg.plugin.geometry import Scan
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_sparseseg.segmenter import CancelToken, Segmentation, Session
+    from napari_sparseseg.weights import ModelInfo
+
+THREAD_NAME = "sparseseg"
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What to segment, and how.
+
+    Attributes
+    ----------
+    scan : Scan
+        The input.
+    model : ModelInfo
+        The model.
+    device, precision : str
+        As for ``Segmenter``.
+    keep_ratio : float
+        In (0, 1].
+    """
+
+    scan: Scan
+    model: ModelInfo
+    device: str
+    precision: str
+    keep_ratio: float
+
+    def shares_session(self, other: Request) -> bool:
+        """Tell whether both differ in their keep ratio at most."""
+        return (
+            self.scan.same_as(other.scan)
+            and (self.model.path, self.model.sha256) == (other.model.path, other.model.sha256)
+            and (self.device, self.precision) == (other.device, other.precision)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """A request and its result."""
+
+    request: Request
+    result: Segmentation
+
+
+class Runner(QObject):
+    """Runs requests in a thread and keeps the session that they share.
+
+    All methods are to be called from the thread of the window, where the signals arrive too.
+
+    Attributes
+    ----------
+    progressed : Signal(int, int, str)
+        Steps done, steps in all (0 if unknown), what is being done.
+    devices_found : Signal(list)
+        What ``available_devices`` returns, once torch is there to be asked.
+    answered : Signal(Answer)
+        A run has ended well and no newer request replaced it.
+    failed : Signal(Exception)
+        A run has failed.
+    cancelled : Signal()
+        A run was stopped by :meth:`cancel` or :meth:`forget`.
+    """
+
+    progressed = Signal(int, int, str)
+    devices_found = Signal(list)
+    answered = Signal(object)
+    failed = Signal(object)
+    cancelled = Signal()
+    _ended = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._job: _Job | None = None
+        self._next: Request | None = None
+        self._open: _Open | None = None
+        self._finder: threading.Thread | None = None
+        self._ended.connect(self._on_ended)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a run is going on."""
+        return self._job is not None
+
+    @property
+    def follows(self) -> bool:
+        """Whether a new keep ratio can build on a session that is there or being made."""
+        if self._job is not None:
+            return self._next is not None or not self._job.stopped
+        return self._open is not None
+
+    def request(self, request: Request) -> None:
+        """Run this, in place of whatever runs or waits."""
+        self._next = request
+        if self._job is None:
+            self._start()
+        else:
+            self._job.stop()
+
+    def cancel(self) -> None:
+        """Stop the run; returns at once, :attr:`cancelled` follows."""
+        self._next = None
+        if self._job is not None:
+            self._job.stop()
+
+    def forget(self) -> None:
+        """Stop the run and free the session; returns at once."""
+        self.cancel()
+        if self._job is not None:
+            self._job.forget = True
+        else:
+            self._free()
+
+    def close(self) -> None:
+        """Stop the run, wait for its thread and free the session; no signal follows."""
+        self._next = None
+        job, self._job = self._job, None
+        if job is not None:
+            job.stop()
+            job.thread.join()
+        if self._finder is not None:
+            self._finder.join()
+        self._free()
+
+    def find_devices(self) -> None:
+        """Ask torch for the processors; importing it takes seconds, so in a thread."""
+        if self._finder is None or not self._finder.is_alive():
+            self._finder = threading.Thread(target=self._find_devices, name=THREAD_NAME)
+            self._finder.start()
+
+    def preview(self, keep_ratio: float) -> NDArray[np.uint8] | None:
+        """Return ``Session.preview``, None while there is no session."""
+        return self._open.session.preview(keep_ratio) if self._open else None
+
+    def _start(self) -> None:
+        if self._next is None:
+            return
+        self._job, self._next = _Job(self._next), None
+        job = self._job
+        if self._open is not None and not job.request.shares_session(self._open.request):
+            self._free()
+        job.thread = threading.Thread(target=self._work, args=(job,), name=THREAD_NAME)
+        job.thread.start()
+
+    def _work(self, job: _Job) -> None:
+        """Run a job; this and what it calls run in the job's thread."""
+        try:
+            job.result = self._compute(job)
+        except Exception as error:
+            job.error = error
+        self._ended.emit(job)
+
+    def _compute(self, job: _Job) -> Segmentation:
+        request = job.request
+        if self._open is None:
+            self._open = _Open(request, self._open_session(job))
+        return self._open.session.run(request.keep_ratio, self.progressed.emit, job.token())
+
+    def _open_session(self, job: _Job) -> Session:
+        request = job.request
+        self.progressed.emit(0, 0, "Checking the scan")
+        volume = request.scan.volume()
+        self.progressed.emit(0, 0, "Loading the model")
+        from napari_sparseseg.segmenter import Segmenter
+
+        self._find_devices()
+        job.token().raise_if_cancelled()
+        segmenter = Segmenter(request.model, request.device, request.precision)
+        return segmenter.open(volume, self.progressed.emit, job.token())
+
+    def _find_devices(self) -> None:
+        from napari_sparseseg.devices import available_devices
+
+        self.devices_found.emit(available_devices())
+
+    def _on_ended(self, job: _Job) -> None:
+        if job is not self._job:
+            return  # it was closed: nobody waits for it any more
+        job.thread.join()
+        self._job = None
+        replaced = self._next is not None
+        failed = job.stopped or job.error is not None
+        if self._open is not None:
+            self._open.proven |= not failed
+            # what a stopped or failed first run prepared does not stay behind
+            if job.forget or (failed and not replaced and not self._open.proven):
+                self._free()
+        if replaced:
+            self._start()
+        elif job.stopped or isinstance(job.error, Cancelled):
+            self.cancelled.emit()
+        elif job.error is not None:
+            self.failed.emit(job.error)
+        elif job.result is not None:
+            self.answered.emit(Answer(job.request, job.result))
+
+    def _free(self) -> None:
+        opened, self._open = self._open, None
+        if opened is None:
+            return
+        opened.session.close()
+        del opened
+        torch: Any = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_available():
+            torch.cuda.empty_cache()  # the network's memory, now that nothing holds it
+
+
+@dataclass
+class _Open:
+    """A session, the request that it was opened for, and whether it has given a result."""
+
+    request: Request
+    session: Session
+    proven: bool = False
+
+
+class _Job:
+    """One run: its request, its thread, how to stop it, and what came of it."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.thread = threading.Thread()
+        self.forget = False
+        self.stopped = False
+        self.result: Segmentation | None = None
+        self.error: Exception | None = None
+        self._cancel: CancelToken | None = None
+
+    def token(self) -> CancelToken:
+        """Return the token of the run; it is made in its thread, where torch may be imported."""
+        from napari_sparseseg.segmenter import CancelToken
+
+        if self._cancel is None:
+            self._cancel = CancelToken()
+        if self.stopped:
+            self._cancel.cancel()
+        return self._cancel
+
+    def stop(self) -> None:
+        """Ask the run to stop, whether its token exists yet or not."""
+        self.stopped = True
+        if self._cancel is not None:
+            self._cancel.cancel()

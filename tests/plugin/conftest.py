@@ -1,0 +1,156 @@
+"""What the plugin's tests share: tiny models, small scans, and a gate that holds a run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+
+from napari_sparseseg.volume import Volume
+
+CLASSES = ("background", "shell", "core", "rim")
+COLORS = ("#000000", "#cd6d4f", "#1fa35c", "#66b2ff")
+WAIT = 120_000
+"""Milliseconds to wait for a run: the machine may be busy with something else."""
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a registry of two tiny untrained models with the names of the real ones."""
+    import torch
+
+    from napari_sparseseg.network import (
+        CompletionConfig,
+        DecoderConfig,
+        NetworkConfig,
+        SparseUNETR,
+    )
+    from napari_sparseseg.weights import ModelInfo, register_model, save_model
+
+    folder = tmp_path_factory.mktemp("weights")
+    config = NetworkConfig(
+        classes=len(CLASSES),
+        window=(32, 32, 32),
+        dim=32,
+        depth=4,
+        heads=2,
+        stages=(1, 2, 3),
+        completion=CompletionConfig(dim=24, depth=1, heads=2),
+        decoder=DecoderConfig(feature_size=4, finest=2, norm="channel"),
+        air_level=0.06,
+        air_fraction=0.02,
+    )
+    info = ModelInfo(
+        name="brain-mr-stp",
+        title="Tiny, pruned",
+        method="stp",
+        modality="synthetic",
+        spacing=4.0,
+        classes=CLASSES,
+        colors=COLORS,
+        default_keep_ratio=0.5,
+        network=config.to_dict(),
+        license="Apache-2.0",
+        path=folder / "brain-mr-stp.safetensors",
+    )
+    dense = replace(
+        info,
+        name="brain-mr-dense",
+        title="Tiny, dense",
+        method="dense",
+        default_keep_ratio=1.0,
+        network=replace(config, sparsifier="dense").to_dict(),
+        path=folder / "brain-mr-dense.safetensors",
+    )
+    for model in (info, dense):
+        torch.manual_seed(1)
+        network = SparseUNETR(NetworkConfig.from_dict(model.network))
+        with torch.no_grad():  # untrained weights are so small that all voxels get one class
+            for weights in network.parameters():
+                weights.add_(0.2 * torch.randn_like(weights))
+        save_model(network.state_dict(), model)
+        register_model(model)
+    return folder
+
+
+@pytest.fixture
+def weights(tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make the tiny models the registry."""
+    monkeypatch.setenv("SPARSESEG_WEIGHTS", str(tiny_weights))
+    return tiny_weights
+
+
+def ball(shape: tuple[int, int, int] = (60, 54, 50), seed: int = 0) -> np.ndarray:
+    """Make a noisy ball of tissue in air."""
+    rng = np.random.default_rng(seed)
+    axes = np.meshgrid(*(np.linspace(-1.2, 1.2, n) for n in shape), indexing="ij")
+    radius = np.sqrt(sum(axis**2 for axis in axes))
+    tissue = (radius < 1) * (60 + 40 * (radius < 0.5) + rng.normal(0, 6, shape))
+    return np.clip(tissue, 0, None).astype(np.float32)
+
+
+@pytest.fixture
+def scan() -> Volume:
+    """Make a small anisotropic scan that fits in a few windows of the tiny models."""
+    return Volume(ball(), np.diag([2.0, 2.5, 3.0, 1.0]), "ball")
+
+
+class Gate:
+    """Holds a run, in its own thread, when it reports a certain step.
+
+    Parameters
+    ----------
+    runner : Runner
+        Whose run.
+    step : str
+        What it reports.
+    """
+
+    def __init__(self, runner: Any, step: str) -> None:
+        self.step = step
+        self.reached = threading.Event()
+        self._open = threading.Event()
+        runner.progressed.connect(self._on_progress, type=Qt.ConnectionType.DirectConnection)
+
+    def open(self) -> None:
+        """Let the run go on, and all later ones through."""
+        self._open.set()
+
+    def _on_progress(self, done: int, total: int, what: str) -> None:
+        if what == self.step:
+            self.reached.set()
+            self._open.wait(60)
+
+
+@pytest.fixture
+def hold() -> Any:
+    """Give a function that makes gates; all are opened in the end, so that no thread is stuck."""
+    gates: list[Gate] = []
+
+    def make(runner: Any, step: str) -> Gate:
+        gates.append(Gate(runner, step))
+        return gates[-1]
+
+    yield make
+    for gate in gates:
+        gate.open()
+
+
+@pytest.fixture
+def dock_of(
+    weights: Path, make_napari_viewer_proxy: Callable[..., Any]
+) -> Callable[..., tuple[Any, Any]]:
+    """Give a function that opens a real window with the dock, through napari's plugin system."""
+    from napari_sparseseg.plugin.dock import open_dock
+
+    def make(**kwargs: Any) -> tuple[Any, Any]:
+        viewer = make_napari_viewer_proxy(**kwargs)
+        return viewer, open_dock(viewer)
+
+    return make
