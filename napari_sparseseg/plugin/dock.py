@@ -6,14 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, Qt, QTimer, Signal
 from qtpy.QtGui import QHideEvent
-from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_sparseseg.errors import InputError, SparseSegError
 from napari_sparseseg.plugin import maps
 from napari_sparseseg.plugin.controls import Controls
 from napari_sparseseg.plugin.geometry import Scan
 from napari_sparseseg.plugin.layers import ResultLayers, is_result
-from napari_sparseseg.plugin.panels import MapPanel, Message, Results, Structures, summary
+from napari_sparseseg.plugin.panels import (
+    MapPanel,
+    Message,
+    Results,
+    ScrollingColumn,
+    Structures,
+    summary,
+)
 from napari_sparseseg.plugin.runner import Answer, Request, Runner
 from napari_sparseseg.report import NOTICE
 from napari_sparseseg.weights import models
@@ -84,18 +91,13 @@ class SparseSegDock(QWidget):
         ):  # fmt: skip
             column.addWidget(widget)
         column.addStretch(1)
-        area = QScrollArea()
-        area.setWidget(content)
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setMinimumWidth(330)
+        self._column = ScrollingColumn(content)
         notice = QLabel(NOTICE)
         notice.setAlignment(Qt.AlignmentFlag.AlignCenter)
         notice.setStyleSheet("font-style: italic; padding: 2px;")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(area, 1)
+        layout.addWidget(self._column, 1)
         layout.addWidget(notice)
 
     def _connect(self) -> None:
@@ -301,13 +303,13 @@ class SparseSegDock(QWidget):
         panels = (self.maps, self.pointer, self.structures, self.results)
         for panel in panels:
             panel.setVisible(shown is not None)
-        if shown is None or shown.result is None:
-            return
-        result = shown.result
-        self.maps.set_stages(result.trace.stages)
-        self._show_map()
-        self.structures.show_report(result.report, result.colors)
-        self.results.show_report(result.report, maps.blocks_saved(result.trace))
+        if shown is not None and shown.result is not None:
+            result = shown.result
+            self.maps.set_stages(result.trace.stages)
+            self._show_map()
+            self.structures.show_report(result.report, result.colors)
+            self.results.show_report(result.report, maps.blocks_saved(result.trace))
+        self._column.fit()
 
     def _show_map(self) -> None:
         shown = self._shown()

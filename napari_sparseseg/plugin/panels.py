@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QButtonGroup,
     QComboBox,
+    QFrame,
     QGridLayout,
     QGroupBox,
     QHBoxLayout,
     QLabel,
     QRadioButton,
+    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
@@ -26,11 +28,45 @@ _TITLES = {
     maps.KEPT: "kept / pruned",
     maps.DEPTH: "depth",
 }
+_BAR_MARGIN = 4  # style sheets give scroll bars a margin that their size hint leaves out
 _TISSUE = 160  # grey value on which the legend shows colours that are not opaque
 _IMPORTANCE_NOTE = (
     "Rank of each token among those scored at this stage: 0 least, 1 most important. "
     "Tokens without a colour were not scored."
 )
+
+
+class ScrollingColumn(QScrollArea):
+    """A column that scrolls up and down and is never narrower than its content.
+
+    Parameters
+    ----------
+    content : QWidget
+        What scrolls.
+    """
+
+    def __init__(self, content: QWidget) -> None:
+        super().__init__()
+        self.setWidget(content)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+
+        self._settled = QTimer(self)
+        self._settled.setSingleShot(True)
+        self._settled.setInterval(50)
+        self._settled.timeout.connect(self._fit_width)
+        self._settled.start()
+
+    def fit(self) -> None:
+        """Follow the content's least width, once what it shows is laid out and styled."""
+        self._settled.start()
+
+    def _fit_width(self) -> None:
+        content, bar = self.widget(), self.verticalScrollBar()
+        if content is not None and bar is not None:
+            beside = bar.sizeHint().width() + _BAR_MARGIN
+            self.setMinimumWidth(content.minimumSizeHint().width() + beside)
 
 
 class Message(QLabel):

@@ -15,6 +15,7 @@ from napari.layers import Image, Labels, Layer
 
 from napari_sparseseg.plugin import maps
 from napari_sparseseg.plugin.layers import ROLES
+from napari_sparseseg.plugin.panels import ScrollingColumn
 from napari_sparseseg.plugin.readers import image_layer
 from napari_sparseseg.plugin.runner import THREAD_NAME
 from napari_sparseseg.plugin.sample import icbm152_t1
@@ -84,6 +85,21 @@ def test_segmenting_the_sample_shows_everything(qtbot: Any, dock_of: Any):
     assert dock.controls.segment_button.isEnabled()
     assert not dock.controls.cancel_button.isEnabled()
     assert dock.message.isHidden()
+
+
+def test_nothing_is_cut_off_at_the_side(qtbot: Any, dock_of: Any):
+    viewer, dock = dock_of()
+    viewer.add_layer(Layer.create(*icbm152_t1()[0]))
+    column = dock.findChild(ScrollingColumn)
+
+    segment(qtbot, dock)
+
+    def fits() -> None:
+        least = column.widget().minimumSizeHint().width()
+        assert column.viewport().width() >= least
+        assert column.minimumWidth() > least  # however narrow the user drags the dock
+
+    qtbot.waitUntil(fits, timeout=5000)
 
 
 def test_moving_the_slider_previews_at_once_and_then_segments(
