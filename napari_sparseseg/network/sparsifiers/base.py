@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ class Decision:
     gate: Tensor | None = None
 
 
-class Sparsifier(nn.Module):
+class Sparsifier(nn.Module, ABC):
     """Decides at each stage which tokens go on.
 
     A subclass scores tokens and decides. The encoder calls :meth:`score` once per stage and
@@ -47,6 +48,7 @@ class Sparsifier(nn.Module):
         self.dim = dim
         self.stages = stages
 
+    @abstractmethod
     def score(self, stage: int, tokens: Tensor) -> Tensor:
         """Score tokens.
 
@@ -63,11 +65,10 @@ class Sparsifier(nn.Module):
         Tensor
             ``(tokens,)`` float32.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def decide(self, stage: int, importance: Tensor, keep_ratio: float) -> Decision:
         """Turn the scores of the tokens still alive into a decision."""
-        raise NotImplementedError
 
     def macs(self, tokens: int) -> int:
         """Multiply-accumulates of scoring this many tokens at one stage."""
