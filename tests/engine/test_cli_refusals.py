@@ -62,11 +62,12 @@ def test_wrong_usage_exits_with_2(sparseseg: Sparseseg, arguments: list[str], ma
 def test_a_setting_that_cannot_be_used_is_refused(
     sparseseg: Sparseseg, scan: Path, options: list[str], match: str
 ) -> None:
-    before = snapshot(scan.parent)
+    """Before the scan is even looked for: there is none."""
+    scan.unlink()
     answer = sparseseg("segment", scan, scan.with_name("labels.nii"), *TINY, *options)
 
     assert_refused(answer, match)
-    assert snapshot(scan.parent) == before
+    assert snapshot(scan.parent) == {}
 
 
 def test_damaged_weights_are_refused(
