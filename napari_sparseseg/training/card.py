@@ -126,7 +126,9 @@ def _length(log: Path) -> tuple[int, float]:
 def _explain(figures: dict[str, Any]) -> str:
     validation = figures["validation"]
     return (
-        f"Dice by MONAI. `brain-t1`: a real T1 scan that was never trained or tuned on. "
+        f"Dice by MONAI. `brain-t1`: a real T1 scan that was never trained on; "
+        "intermediate checkpoints were looked at on it, choices were made on the validation "
+        "scans. "
         f"Validation: {validation['scans']} synthetic scans of {len(validation['files'])} "
         f"held-out heads, standard deviation over scans. Tokens and GMACs of `brain-t1`, counted "
         f"from what ran. Random pruning drops as many tokens; mean over its seeds. Inference in "

@@ -1,7 +1,7 @@
 """Evaluation of the whole-brain models: ``python -m napari_sparseseg.training.evaluate``.
 
 Two tests: the held-out label maps, as synthetic scans with fixed seeds (the validation maps,
-on which choices may be made), and the real T1 scan that nothing was ever trained or tuned on.
+on which choices may be made), and a real T1 scan, which is for reporting only.
 Each is run at several keep ratios with the model's own sparsifier and with random pruning of
 as many tokens.
 """
