@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from napari_sparseseg.network.config import NetworkConfig
 
@@ -203,10 +202,25 @@ class UNETRDecoder(nn.Module):
         return self.head(y, voxels if detail is None else voxels * shown)
 
     def macs(self) -> int:
-        """Multiply-accumulates for one window, counted by torch on a run without data."""
-        twin = UNETRDecoder(self.config).to("meta")
-        windows = torch.empty(1, self.config.channels, *self.config.window, device="meta")
-        tokens = torch.empty(1, self.config.dim, *self.config.grid, device="meta")
-        with FlopCounterMode(display=False) as counter:
-            twin(windows, twin.image_features(windows), (tokens,) * 4)
-        return counter.get_total_flops() // 2
+        """Multiply-accumulates of the convolutions for one window, image branch included."""
+        f, dim, channels = self.config.decoder.feature_size, self.config.dim, self.config.channels
+        x, y, z = self.config.window
+        at1 = x * y * z  # voxels at stride 1, 2, 4, 8
+        at2, at4, at8 = at1 // 8, at1 // 64, at1 // 512
+        total = dim * 2 * f * at4 + 4 * f * f * at2 + _residual_macs(2 * f, 2 * f, at2)
+        total += dim * 4 * f * at4 + _residual_macs(dim, 8 * f, at8)
+        total += _up_macs(dim, 8 * f, 8 * f, at8) + _up_macs(8 * f, 4 * f, 4 * f, at4)
+        if self.full:
+            total += _residual_macs(channels, f, at1) + _up_macs(4 * f, 2 * f, 2 * f, at2)
+            return total + _up_macs(2 * f, f, f, at1) + f * self.config.classes * at1
+        total += _residual_macs(8 * channels, f, at2) + _up_macs(4 * f, 2 * f, 3 * f, at2)
+        return total + 4 * f * (2 * f + 8 * channels + 8 * self.config.classes) * at2
+
+
+def _residual_macs(inside: int, outside: int, voxels: int) -> int:
+    shortcut = inside * outside if inside != outside else 0
+    return voxels * (27 * outside * (inside + outside) + shortcut)
+
+
+def _up_macs(inside: int, outside: int, skips: int, voxels: int) -> int:
+    return voxels * inside * outside + _residual_macs(outside + skips, outside, voxels)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -185,12 +184,8 @@ class SparseUNETR(nn.Module):
             encoder=sum(block_macs(n, config.dim, config.mlp_ratio) for n in blocks),
             scoring=sum(self.sparsifier.macs(tokens) for tokens in scored),
             completion=self.completion.macs(encoded.layout.lengths()),
-            decoder=windows * self._decoder_macs,
+            decoder=windows * self.decoder.macs(),
         )
-
-    @cached_property
-    def _decoder_macs(self) -> int:
-        return self.decoder.macs()
 
     @property
     def dtype(self) -> torch.dtype:

@@ -43,6 +43,15 @@ def tiny_network(sparsifier: str = "stp") -> SparseUNETR:
     return network
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Compute in one thread: a tiny network gains nothing from more, which wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelInfo]:
     """Write and register ``tiny-stp`` and ``tiny-dense``, which work at 1 mm."""
