@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from napari_sparseseg import __version__
-from napari_sparseseg.errors import Cancelled, SparseSegError
-from napari_sparseseg.weights import DEFAULT_MODEL, ModelInfo, models
+from napari_sparseseg.errors import Cancelled, InputError, SparseSegError
+from napari_sparseseg.methods import METHODS, Control, check_sparsifier, control_of, controls
+from napari_sparseseg.weights import DEFAULT_MODEL, ModelInfo, find_model, models
 
 if TYPE_CHECKING:
     from napari_sparseseg.outputs import Outputs
@@ -127,6 +128,23 @@ def segment(
             show_default=False,
         ),
     ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            metavar="T",
+            help="For methods with a threshold in place of a keep ratio ('sparseseg models' "
+            "tells): above 0 and up to 1, where nothing is pruned.",
+            show_default=False,
+        ),
+    ] = None,
+    sparsifier: Annotated[
+        str,
+        typer.Option(
+            metavar="|".join(controls()),
+            help="A control in place of the model's own rule: is the pruning informed?",
+            show_default=False,
+        ),
+    ] = "",
     device: Annotated[
         str,
         typer.Option(
@@ -173,7 +191,8 @@ def segment(
 
         outputs = Outputs(output, trace, report, overwrite)
         outputs.check(scan)
-        result = _segment(scan, outputs, model, keep_ratio, device, precision)
+        settings = {"--keep-ratio": keep_ratio, "--threshold": threshold}
+        result = _segment(scan, outputs, model, settings, device, precision, sparsifier)
     print(_summarise(result, output))
 
 
@@ -196,26 +215,45 @@ def _segment(
     scan: Path,
     outputs: Outputs,
     model: str,
-    keep_ratio: float | None,
+    settings: dict[str, float | None],
     device: str,
     precision: str,
+    sparsifier: str,
 ) -> Segmentation:
     """Read, segment and write; whatever can be refused is refused before the long work."""
     with _progress_bar() as progress:
         progress(0, 1, "Loading the model")
         from napari_sparseseg.files import read_volume
-        from napari_sparseseg.segmenter import Segmenter, checked_keep_ratio
+        from napari_sparseseg.segmenter import Segmenter, checked_setting
 
-        if keep_ratio is not None:
-            checked_keep_ratio(keep_ratio)
-        segmenter = Segmenter(model, device, precision)
+        info = find_model(model)
+        rule = sparsifier or info.method
+        check_sparsifier(rule, info.method, info.name)
+        control = control_of(info.method, rule)
+        setting = _chosen_setting(settings, control, rule)
+        if setting is not None:
+            checked_setting(setting, control)
+        segmenter = Segmenter(info, device, precision, sparsifier)
         progress(0, 1, "Reading the scan")
         volume = read_volume(scan)
         with segmenter.open(volume, progress) as session:
-            result = session.run(keep_ratio, progress)
+            result = session.run(setting, progress)
         progress(0, 1, "Writing")
         outputs.write(result)
     return result
+
+
+def _chosen_setting(
+    settings: dict[str, float | None], control: Control | None, rule: str
+) -> float | None:
+    """Return the value of the option that sets this rule; refuse the others."""
+    for option, value in settings.items():
+        if value is not None and (control is None or option != control.option):
+            use = f"its {control.name} is set with {control.option}" if control else "leave it out"
+            raise InputError(
+                f"'{rule}' has no {option.removeprefix('--').replace('-', ' ')}; {use}."
+            )
+    return settings[control.option] if control else None
 
 
 @contextmanager
@@ -261,9 +299,16 @@ def _describe(info: ModelInfo) -> str:
         f"  {info.title}\n"
         f"  for {info.modality}\n"
         f"  {len(info.classes) - 1} structures, computed at {info.spacing:g} mm; "
-        f"default keep ratio {info.default_keep_ratio:g}; licence {info.license}\n"
+        f"{_default(info)}; licence {info.license}\n"
         f"  {info.path}"
     )
+
+
+def _default(info: ModelInfo) -> str:
+    control = METHODS[info.method].control
+    if control is None:
+        return "nothing is pruned"
+    return f"default {control.name} {info.default_setting:g} ({control.option})"
 
 
 def _summarise(result: Segmentation, output: Path) -> str:
@@ -275,9 +320,12 @@ def _summarise(result: Segmentation, output: Path) -> str:
         if name != "total"
     )
     share = 100 * gmacs["run"] / gmacs["dense"]
+    rule, setting = f"sparsifier {report['sparsifier']}", report["setting"]
+    if setting is not None:
+        rule += f", {setting['name']} {setting['value']:g}"
     return (
         f"Labels   {output}\n"
-        f"Model    {report['model']}, keep ratio {report['keep_ratio']:g}, "
+        f"Model    {report['model']}, {rule}, "
         f"{report['device']}, {report['precision']}\n"
         f"Tokens   {tokens['total']}: {tokens['kept']} kept to the last block, "
         f"{tokens['pruned']} pruned, {tokens['exited']} exited, {tokens['air']} air\n"

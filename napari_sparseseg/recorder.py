@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from torch import Tensor
 
-from napari_sparseseg.network import NetworkConfig, SparseUNETR
-from napari_sparseseg.network.encoder import Encoded
+from napari_sparseseg.network import Output, SparseUNETR, WindowTrace
 from napari_sparseseg.placement import Placement
-from napari_sparseseg.tokens import TokenGrid, TokenTrace
+from napari_sparseseg.tokens import Dependencies, TokenGrid, TokenTrace
 
 
 class Recorder:
@@ -22,42 +22,61 @@ class Recorder:
     ----------
     grid : TokenGrid
         Token grid of the volume.
-    config : NetworkConfig
-        Architecture of the network.
+    network : SparseUNETR
+        The network that runs.
     """
 
-    def __init__(self, grid: TokenGrid, config: NetworkConfig) -> None:
-        stages = len(config.stages)
-        self.grid, self.config = grid, config
+    def __init__(self, grid: TokenGrid, network: SparseUNETR) -> None:
+        self.grid, self.network = grid, network
+        self.stages, blocks = network.sparsifier.stages(), network.config.depth
         self.air = np.ones(grid.shape, dtype=bool)
-        self.importance = np.full((stages, *grid.shape), np.nan, dtype=np.float32)
-        self.pruned_stage = np.zeros(grid.shape, dtype=np.uint8)
-        self.depth = np.zeros(grid.shape, dtype=np.uint8)
+        self.importance = np.full((len(self.stages), *grid.shape), np.nan, dtype=np.float32)
+        self.left_stage = np.zeros(grid.shape, dtype=np.uint8)
+        self.ran = np.zeros((blocks, *grid.shape), dtype=bool)
+        self.dependencies: list[Dependencies] = []
         self.run = self.dense = 0
 
-    def add(self, network: SparseUNETR, encoded: Encoded, place: Placement) -> None:
+    def add(self, output: Output, place: Placement) -> None:
         """Take the record of the tokens that this window owns, and count its operations."""
-        record = network.trace(encoded)[0]
+        record = self.network.trace(output.encoded)[0]
         for target, source in (
-            (self.air, record.air),
-            (self.pruned_stage, record.pruned_stage),
-            (self.depth, record.depth),
+            (self.air[None], record.air[None]),
+            (self.left_stage[None], record.left_stage[None]),
+            (self.importance, record.importance),
+            (self.ran, record.ran),
         ):
-            target[place.outer][place.owned] = source.cpu().numpy()[place.inner][place.owned]
-        scores = record.importance.cpu().numpy()
-        for stage, scores_at_stage in zip(self.importance, scores, strict=True):
-            stage[place.outer][place.owned] = scores_at_stage[place.inner][place.owned]
-        self.run += network.macs(encoded).total
-        self.dense += network.dense_macs(encoded).total
+            for layer, values in zip(target, source.cpu().numpy(), strict=True):
+                layer[place.outer][place.owned] = values[place.inner][place.owned]
+        if record.kept is not None:
+            self.dependencies.append(self._dependencies(record, record.kept, place))
+        self.run += self.network.macs(output).total
+        self.dense += self.network.dense_macs(output).total
+
+    def _dependencies(self, record: WindowTrace, kept: Tensor, place: Placement) -> Dependencies:
+        """Place the tokens of a window in the volume; only owned ones stay as queries."""
+        inside = np.full(record.air.shape, -1, dtype=np.int32)
+        owned = np.zeros(record.air.shape, dtype=bool)
+        numbers = np.arange(self.grid.size, dtype=np.int32).reshape(self.grid.shape)
+        inside[place.inner] = numbers[place.outer]
+        owned[place.inner] = place.owned
+        tokens = record.tokens.cpu().numpy()
+        on_grid = inside.reshape(-1)[tokens] >= 0
+        heads = kept.cpu().numpy() * owned.reshape(-1)[tokens][:, None]
+        return Dependencies(
+            inside.reshape(-1)[tokens][on_grid],
+            heads[on_grid][:, on_grid].astype(np.uint8),
+            self.network.config.heads,
+        )
 
     def trace(self) -> TokenTrace:
         """Return the trace of the whole volume."""
         return TokenTrace(
             self.grid,
-            self.config.stages,
-            self.config.depth,
+            self.network.sparsifier.method.name,
+            self.stages,
             self.air,
             self.importance,
-            self.pruned_stage,
-            self.depth,
+            self.left_stage,
+            self.ran,
+            tuple(self.dependencies),
         )

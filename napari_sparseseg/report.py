@@ -20,7 +20,8 @@ def make_report(
     info: ModelInfo,
     *,
     weights_sha256: str,
-    keep_ratio: float,
+    sparsifier: str,
+    setting: dict[str, Any] | None,
     device: str,
     precision: str,
     labels: Volume,
@@ -37,14 +38,16 @@ def make_report(
         The model.
     weights_sha256 : str
         Checksum of its weights.
-    keep_ratio : float
-        Keep ratio of the run.
+    sparsifier : str
+        Method or control that decided in this run.
+    setting : dict or None
+        "name" and "value" of its setting, None if it has none.
     device, precision : str
         Where and how it was computed.
     labels : Volume
         Class indices on the input's grid.
     tokens : dict
-        Counts: total, air, kept, pruned, exited.
+        Counts: total, air, kept, pruned, exited, reactivated.
     gmacs : dict
         10^9 multiply-accumulates: "run" counted from what ran, "dense" for the dense twin.
     seconds : dict
@@ -64,7 +67,8 @@ def make_report(
         "model": info.name,
         "method": info.method,
         "weights_sha256": weights_sha256,
-        "keep_ratio": keep_ratio,
+        "sparsifier": sparsifier,
+        "setting": setting,
         "device": device,
         "precision": precision,
         "volume": {

@@ -1,7 +1,7 @@
 """The engine: a network on a device, and its session on one volume.
 
-A session does once what no keep ratio changes (resampling, normalisation, the blocks before
-the first stage, their scores) and then answers any number of keep ratios.
+A session does once what no setting changes (resampling, normalisation, the blocks before
+the first stage, their scores) and then answers any number of settings.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from napari_sparseseg.canonical import ModelSpace
 from napari_sparseseg.devices import PeakMemory, resolve_device, resolve_precision
 from napari_sparseseg.errors import Cancelled, DeviceError, InputError
 from napari_sparseseg.intensity import normalise
+from napari_sparseseg.methods import Control, check_sparsifier, control_of
 from napari_sparseseg.network import Prepared
+from napari_sparseseg.network.sparsifiers import make_control
 from napari_sparseseg.placement import (
     Canvas,
     cut_window,
@@ -109,11 +111,23 @@ class Segmenter:
         "auto", "cpu", "cuda" or "cuda:n".
     precision : str
         "auto", "float32" or "bfloat16".
+    sparsifier : str
+        Name of a control that takes the place of the model's own sparsifier; "" or the name of
+        the model's method for its own.
+    seed : int
+        Seed of what a control draws.
+
+    Attributes
+    ----------
+    info : ModelInfo
+        The model.
+    sparsifier : str
+        Name of the method or control that decides.
 
     Raises
     ------
-    ModelError, DeviceError
-        If the model or the device cannot be used.
+    InputError, ModelError, DeviceError
+        If the sparsifier, the model or the device cannot be used.
     """
 
     def __init__(
@@ -121,12 +135,19 @@ class Segmenter:
         model: str | Path | ModelInfo = DEFAULT_MODEL,
         device: str = "auto",
         precision: str = "auto",
+        sparsifier: str = "",
+        seed: int = 0,
     ) -> None:
         self.info = model if isinstance(model, ModelInfo) else find_model(model)
+        self.sparsifier = sparsifier or self.info.method
+        check_sparsifier(self.sparsifier, self.info.method, self.info.name)
         self.device = resolve_device(device)
         self.dtype = resolve_precision(precision, self.device)
         self.sha256 = self.info.sha256 or checksum(self.info.path)
-        network = load_network(self.info).to_precision(self.dtype)
+        network = load_network(self.info)
+        if self.sparsifier != self.info.method:
+            network.sparsifier = make_control(self.sparsifier, network.sparsifier, seed)
+        network.to_precision(self.dtype)
         with _gpu_errors():
             self.network: SparseUNETR = network.to(self.device)
 
@@ -135,13 +156,18 @@ class Segmenter:
         """Precision of the computation, "float32" or "bfloat16"."""
         return str(self.dtype).removeprefix("torch.")
 
+    @property
+    def control(self) -> Control | None:
+        """Declaration of the setting, None if there is none."""
+        return control_of(self.info.method, self.sparsifier)
+
     def open(
         self,
         volume: Volume,
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
     ) -> Session:
-        """Prepare a volume: everything that no keep ratio changes.
+        """Prepare a volume: everything that no setting changes.
 
         Raises
         ------
@@ -154,14 +180,14 @@ class Segmenter:
         """
         return Session(self, volume, progress or _silent, cancel or CancelToken())
 
-    def segment(self, volume: Volume, keep_ratio: float | None = None) -> Segmentation:
-        """Segment one volume at one keep ratio; see :meth:`open` and :meth:`Session.run`."""
+    def segment(self, volume: Volume, setting: float | None = None) -> Segmentation:
+        """Segment one volume at one setting; see :meth:`open` and :meth:`Session.run`."""
         with self.open(volume) as session:
-            return session.run(keep_ratio)
+            return session.run(setting)
 
 
 class Session:
-    """A volume up to the first stage, ready to be finished at any keep ratio.
+    """A volume up to the first stage, ready to be finished at any setting.
 
     Made by :meth:`Segmenter.open`. Use it as a context manager, or :meth:`close` it, to give
     the memory back.
@@ -230,31 +256,31 @@ class Session:
             _synchronise(self.segmenter.device)
         return prepared
 
-    def preview(self, keep_ratio: float) -> NDArray[np.uint8]:
+    def preview(self, setting: float) -> NDArray[np.uint8]:
         """Tell which tokens the first stage lets go on, from the cached scores alone.
 
         Parameters
         ----------
-        keep_ratio : float
+        setting : float
             In (0, 1].
 
         Returns
         -------
         ndarray of uint8
-            ``grid.shape``: 0 air, 1 pruned at the first stage, 2 goes on.
+            ``grid.shape``: 0 air, 1 does not go on at the first stage, 2 goes on.
 
         Raises
         ------
         InputError
-            If the keep ratio is out of range, or the session was closed.
+            If the setting is out of range, or the session was closed.
         """
-        checked_keep_ratio(keep_ratio)
+        checked_setting(setting, self.segmenter.control)
         self._check_open()
         sparsifier = self.segmenter.network.sparsifier
         result = np.full(self.grid.shape, PREVIEW_AIR, dtype=np.uint8)
         for place, prepared in zip(self.places, self.prepared, strict=True):
-            scores = prepared.first.importance[0]
-            keep = sparsifier.decide(0, scores, keep_ratio).keep
+            with torch.inference_mode():
+                keep = sparsifier.decide(0, prepared.first.scores[0], setting).keep
             window = np.full(self.segmenter.network.config.grid, PREVIEW_AIR, dtype=np.uint8)
             states = np.where(keep.cpu().numpy(), PREVIEW_OPEN, PREVIEW_PRUNED)
             window.reshape(-1)[prepared.first.layout.cells.cpu().numpy()] = states
@@ -263,17 +289,17 @@ class Session:
 
     def run(
         self,
-        keep_ratio: float | None = None,
+        setting: float | None = None,
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
     ) -> Segmentation:
-        """Prune, encode, decode and bring the labels back to the volume's own grid.
+        """Decide, encode, decode and bring the labels back to the volume's own grid.
 
         Parameters
         ----------
-        keep_ratio : float, optional
-            Fraction of a window's tokens that run through every block, in (0, 1]; the model's
-            default if left out.
+        setting : float, optional
+            The method's setting, in (0, 1], where 1 prunes nothing; the model's default if
+            left out.
         progress : callable, optional
             See :data:`Progress`.
         cancel : CancelToken, optional
@@ -282,19 +308,22 @@ class Session:
         Raises
         ------
         InputError
-            If the keep ratio is out of range, or the session was closed.
+            If the setting is out of range, or the session was closed.
         Cancelled
             If the token was set.
         DeviceError
             If the device runs out of memory.
         """
         progress, cancel = progress or _silent, cancel or CancelToken()
-        ratio = self.segmenter.info.default_keep_ratio if keep_ratio is None else keep_ratio
-        checked_keep_ratio(ratio)
+        control = self.segmenter.control
+        if setting is None:
+            setting = self.segmenter.info.default_setting if control else 1.0
+        checked_setting(setting, control)
         self._check_open()
         start = time.perf_counter()
-        config = self.segmenter.network.config
-        recorder = Recorder(self.grid, config)
+        network = self.segmenter.network
+        config = network.config
+        recorder = Recorder(self.grid, network)
         with torch.inference_mode(), _gpu_errors():
             canvas = Canvas(config.classes, self.grid, config.window, self.segmenter.device)
             for number, (place, prepared) in enumerate(
@@ -302,9 +331,9 @@ class Session:
             ):
                 cancel.raise_if_cancelled()
                 progress(number, len(self.places) + 1, "Encoding and decoding")
-                output = self.segmenter.network.finish(prepared, ratio)
+                output = network.finish(prepared, setting)
                 canvas.add(output.logits[0].float().softmax(dim=0), place)
-                recorder.add(self.segmenter.network, output.encoded, place)
+                recorder.add(output, place)
             _synchronise(self.segmenter.device)
             network_seconds = time.perf_counter() - start
             cancel.raise_if_cancelled()
@@ -316,7 +345,7 @@ class Session:
         seconds["restore"] = time.perf_counter() - start - network_seconds
         # a later run of this session starts from what the first one prepared
         self.seconds = dict.fromkeys(self.seconds, 0.0)
-        result = self._result(labels, recorder, ratio, seconds)
+        result = self._result(labels, recorder, setting, seconds)
         progress(len(self.places) + 1, len(self.places) + 1, "Done")
         return result
 
@@ -324,16 +353,17 @@ class Session:
         self,
         labels: NDArray[np.uint8],
         recorder: Recorder,
-        keep_ratio: float,
+        setting: float,
         seconds: dict[str, float],
     ) -> Segmentation:
-        info = self.segmenter.info
+        info, control = self.segmenter.info, self.segmenter.control
         volume = Volume(labels, self.volume.affine, f"{self.volume.name} segmentation")
         trace = recorder.trace()
         report = make_report(
             info,
             weights_sha256=self.segmenter.sha256,
-            keep_ratio=keep_ratio,
+            sparsifier=self.segmenter.sparsifier,
+            setting={"name": control.name, "value": setting} if control else None,
             device=self.segmenter.device,
             precision=self.segmenter.precision,
             labels=volume,
@@ -345,19 +375,22 @@ class Session:
         return Segmentation(volume, trace, info.classes, info.colors, report)
 
 
-def checked_keep_ratio(keep_ratio: float) -> float:
-    """Return the keep ratio if it can be used.
+def checked_setting(setting: float, control: Control | None) -> float:
+    """Return the setting if it can be used.
 
     Raises
     ------
     InputError
-        If it is not in (0, 1].
+        If it is not in (0, 1], or there is none to set.
     """
-    if not 0.0 < keep_ratio <= 1.0:
+    if control is None and setting != 1:
+        raise InputError("This sparsifier has no setting; leave it out.")
+    if not 0.0 < setting <= 1.0:
+        name = control.name if control else "setting"
         raise InputError(
-            f"The keep ratio {keep_ratio:g} is out of range; choose a value above 0 and up to 1."
+            f"The {name} {setting:g} is out of range; choose a value above 0 and up to 1."
         )
-    return keep_ratio
+    return setting
 
 
 def _moved(affine: NDArray[np.float64], lead: tuple[int, int, int]) -> NDArray[np.float64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import zipfile
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,9 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sparseseg.errors import InputError, OutputError
+from napari_sparseseg.methods import METHODS, Fate, View
 
-TRACE_FILES = ("importance.nii.gz", "kept.nii.gz", "depth.nii.gz", "trace.json")
-_DAMAGE = (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError)
+TRACE_FILES = (
+    "importance.nii.gz",
+    "kept.nii.gz",
+    "depth.nii.gz",
+    "blocks.nii.gz",
+    "dependencies.npz",
+    "trace.json",
+)
+"""Every file that a trace can consist of; dependencies only where a method has any."""
+TRACE_FORMAT = 2
+_DAMAGE = (OSError, EOFError, zlib.error, zipfile.BadZipFile, ValueError, KeyError, TypeError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +80,25 @@ class TokenGrid:
 
 
 @dataclass(frozen=True, eq=False)
+class Dependencies:
+    """Which tokens the tokens of one window attended to in the last block.
+
+    Attributes
+    ----------
+    tokens : ndarray of int
+        ``(n,)`` place of each token in the flattened token grid of the volume.
+    kept : ndarray of uint8
+        ``(n, n)``; by query and key, the number of heads whose gate kept the dependency.
+    heads : int
+        Number of heads.
+    """
+
+    tokens: NDArray[np.int32]
+    kept: NDArray[np.uint8]
+    heads: int
+
+
+@dataclass(frozen=True, eq=False)
 class TokenTrace:
     """What the network did to every token of a volume.
 
@@ -78,42 +108,100 @@ class TokenTrace:
     ----------
     grid : TokenGrid
         Where the tokens are.
+    method : str
+        Registered sparsifier whose rule it was; says what can be shown (``methods.METHODS``).
     stages : tuple of int
-        Number of encoder blocks before each stage.
-    num_blocks : int
-        Number of encoder blocks.
+        Number of encoder blocks before each place where it decided.
     air : ndarray of bool
         ``grid.shape``; the token held only background and never entered block 1.
     importance : ndarray of float32
         ``(stages, *grid.shape)`` score at each stage; NaN where it was not scored.
-    pruned_stage : ndarray of uint8
-        ``grid.shape``; the stage (from 1) at which it was pruned, 0 if it was not.
-    depth : ndarray of uint8
-        ``grid.shape``; encoder blocks that the token ran through.
+    left_stage : ndarray of uint8
+        ``grid.shape``; the stage (from 1) at which it left for good, 0 if it did not.
+    ran : ndarray of bool
+        ``(blocks, *grid.shape)``; the token was among the rows that the block was given.
+    dependencies : tuple of Dependencies
+        One for each window, if the method has any; a token is the query of one of them only.
     """
 
     grid: TokenGrid
+    method: str
     stages: tuple[int, ...]
-    num_blocks: int
     air: NDArray[np.bool_]
     importance: NDArray[np.float32]
-    pruned_stage: NDArray[np.uint8]
-    depth: NDArray[np.uint8]
+    left_stage: NDArray[np.uint8]
+    ran: NDArray[np.bool_]
+    dependencies: tuple[Dependencies, ...] = ()
+
+    @property
+    def num_blocks(self) -> int:
+        """Number of encoder blocks."""
+        return len(self.ran)
+
+    @property
+    def depth(self) -> NDArray[np.uint8]:
+        """``grid.shape``; encoder blocks that the token ran through."""
+        return self.ran.sum(axis=0, dtype=np.uint8)
 
     @property
     def kept(self) -> NDArray[np.bool_]:
         """True where the token ran through every block."""
-        return self.depth == self.num_blocks
+        return np.asarray(self.ran.all(axis=0))
+
+    @property
+    def reactivations(self) -> NDArray[np.uint8]:
+        """``grid.shape``; how often the token ran a block after it had skipped the one before."""
+        came_back = self.ran[1:] & ~self.ran[:-1]
+        return (came_back & ~self.air).sum(axis=0, dtype=np.uint8)
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """The maps that the method can show."""
+        return METHODS[self.method].views
+
+    @property
+    def fate(self) -> Fate:
+        """What happened to the tokens that did not go on."""
+        return METHODS[self.method].fate
 
     def counts(self) -> dict[str, int]:
-        """Return the number of tokens in total, air, kept, pruned and exited."""
+        """Return the number of tokens in total, air, kept, pruned, exited and reactivated.
+
+        The first is the sum of the next four; reactivated ones are among the pruned.
+        """
+        air, kept = int(self.air.sum()), int(self.kept.sum())
+        others = self.grid.size - air - kept
+        exited = others if self.fate == "exited" else 0
         return {
             "total": self.grid.size,
-            "air": int(self.air.sum()),
-            "kept": int(self.kept.sum()),
-            "pruned": int((self.pruned_stage > 0).sum()),
-            "exited": 0,
+            "air": air,
+            "kept": kept,
+            "pruned": others - exited,
+            "exited": exited,
+            "reactivated": int((self.reactivations > 0).sum()),
         }
+
+    def attended(self, token: int) -> NDArray[np.float32] | None:
+        """Return how much of each token's information a token was allowed to gather.
+
+        Parameters
+        ----------
+        token : int
+            Place of the query in the flattened token grid.
+
+        Returns
+        -------
+        ndarray or None
+            ``grid.shape`` share of the heads of the last block that kept the dependency, NaN
+            for tokens outside its window; None if the token attended to nothing.
+        """
+        for window in self.dependencies:
+            (row,) = np.nonzero(window.tokens == token)
+            if len(row) and window.kept[row[0]].any():
+                shares = np.full(self.grid.size, np.nan, dtype=np.float32)
+                shares[window.tokens] = window.kept[row[0]] / window.heads
+                return shares.reshape(self.grid.shape)
+        return None
 
     def percentile(self) -> NDArray[np.float32]:
         """Rank of each token among those scored at its stage, 0 (least) to 1 (most important).
@@ -157,7 +245,10 @@ class TokenTrace:
             with tempfile.TemporaryDirectory(dir=folder, prefix=".trace-") as staging:
                 self._write_to(Path(staging))
                 for name in TRACE_FILES:
-                    os.replace(Path(staging) / name, folder / name)
+                    if (Path(staging) / name).exists():
+                        os.replace(Path(staging) / name, folder / name)
+                    else:  # an older trace had one
+                        (folder / name).unlink(missing_ok=True)
         except BaseException as error:
             for path in missing:
                 with suppress(OSError):
@@ -176,13 +267,22 @@ class TokenTrace:
             "importance": np.moveaxis(self.importance, 0, -1),
             "kept": self.kept.astype(np.uint8),
             "depth": self.depth,
+            "blocks": np.moveaxis(self.ran, 0, -1).astype(np.uint8),
         }
         for name, values in maps.items():
             image = nib.Nifti1Image(values, self.grid.affine)
             image.set_sform(self.grid.affine, code=1)
             nib.save(image, folder / f"{name}.nii.gz")
+        if self.dependencies:
+            arrays: dict[str, NDArray[Any]] = {
+                "heads": np.array([window.heads for window in self.dependencies])
+            }
+            for number, window in enumerate(self.dependencies):
+                arrays[f"tokens{number}"], arrays[f"kept{number}"] = window.tokens, window.kept
+            np.savez_compressed(folder / "dependencies.npz", **arrays)  # type: ignore[arg-type]
         facts = {
-            "format": 1,
+            "format": TRACE_FORMAT,
+            "method": self.method,
             "grid": {
                 "shape": self.grid.shape,
                 "patch": self.grid.patch,
@@ -192,7 +292,7 @@ class TokenTrace:
             "num_blocks": self.num_blocks,
             "tokens": self.counts(),
             "air": self.air.astype(int).flatten().tolist(),
-            "pruned_stage": self.pruned_stage.flatten().tolist(),
+            "left_stage": self.left_stage.flatten().tolist(),
         }
         (folder / "trace.json").write_text(json.dumps(facts))
 
@@ -211,22 +311,43 @@ class TokenTrace:
         folder = Path(folder)
         try:
             facts = json.loads((folder / "trace.json").read_text())
+            if facts["format"] != TRACE_FORMAT or facts["method"] not in METHODS:
+                raise ValueError("a trace of another version")
             shape = tuple(facts["grid"]["shape"])
             grid = TokenGrid(
                 shape, tuple(facts["grid"]["patch"]), np.array(facts["grid"]["affine"])
             )
             air = np.array(facts["air"], dtype=bool).reshape(shape)
-            pruned = np.array(facts["pruned_stage"], dtype=np.uint8).reshape(shape)
+            left = np.array(facts["left_stage"], dtype=np.uint8).reshape(shape)
             stages = tuple(facts["stages"])
             importance = np.moveaxis(_read_map(folder, "importance"), -1, 0).astype(np.float32)
-            depth = _read_map(folder, "depth").astype(np.uint8)
-            if importance.shape != (len(stages), *shape) or depth.shape != shape:
+            ran = np.moveaxis(_read_map(folder, "blocks"), -1, 0).astype(bool)
+            blocks = (int(facts["num_blocks"]), *shape)
+            if importance.shape != (len(stages), *shape) or ran.shape != blocks:
                 raise ValueError("the maps are of another trace")
-            return cls(grid, stages, int(facts["num_blocks"]), air, importance, pruned, depth)
+            kept = _read_dependencies(folder / "dependencies.npz", grid.size)
+            return cls(grid, facts["method"], stages, air, importance, left, ran, kept)
         except (*_DAMAGE, ImageFileError, HeaderDataError) as error:
             raise InputError(
                 f"{folder} holds no complete trace; run the segmentation again with a trace."
             ) from error
+
+
+def _read_dependencies(file: Path, size: int) -> tuple[Dependencies, ...]:
+    if not file.exists():
+        return ()
+    with np.load(file, allow_pickle=False) as data:
+        windows = tuple(
+            Dependencies(data[f"tokens{number}"], data[f"kept{number}"], int(heads))
+            for number, heads in enumerate(data["heads"])
+        )
+    for window in windows:
+        n = len(window.tokens)
+        if window.kept.shape != (n, n) or (
+            n and not 0 <= window.tokens.min() <= window.tokens.max() < size
+        ):
+            raise ValueError("the dependencies are of another trace")
+    return windows
 
 
 def _read_map(folder: Path, name: str) -> NDArray[Any]:

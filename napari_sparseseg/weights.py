@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sparseseg.errors import ModelError
+from napari_sparseseg.methods import METHODS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "brain-mr-stp"
 METADATA_KEY = "sparseseg"
-FORMAT = 1
+FORMAT = 2
 _LARGEST_HEADER = 2**20
 
 
@@ -42,8 +43,8 @@ class ModelInfo:
         Working spacing in mm.
     classes, colors : tuple of str
         Class names and "#rrggbb" colours; index 0 is background.
-    default_keep_ratio : float
-        Keep ratio to start with.
+    default_setting : float
+        Value of the method's setting to start with.
     network : dict
         Data of ``NetworkConfig``.
     license : str
@@ -63,12 +64,17 @@ class ModelInfo:
     spacing: float
     classes: tuple[str, ...]
     colors: tuple[str, ...]
-    default_keep_ratio: float
+    default_setting: float
     network: dict[str, Any]
     license: str
     path: Path
     sha256: str = ""
     card: str = ""
+
+    @property
+    def task(self) -> str:
+        """What it segments, "brain-mr": models of one task differ in their method."""
+        return self.name.removesuffix(f"-{self.method}")
 
     def metadata(self) -> dict[str, Any]:
         """Return the JSON-ready data that goes into the file itself."""
@@ -123,6 +129,10 @@ def _from_index(entry: dict[str, Any], folder: Path) -> ModelInfo:
 
 def _info(metadata: dict[str, Any], path: Path, sha256: str = "", card: str = "") -> ModelInfo:
     fields = {k: v for k, v in metadata.items() if k != "format"}
+    if metadata["format"] == 1:  # knew only keep ratios
+        fields["default_setting"] = fields.pop("default_keep_ratio")
+    if fields["method"] not in METHODS:
+        raise ValueError(f"unknown method {fields['method']}")
     for key in ("classes", "colors"):
         fields[key] = tuple(fields[key])
     return ModelInfo(**fields, path=path, sha256=sha256, card=card)
@@ -172,7 +182,7 @@ def read_model_file(path: Path) -> ModelInfo:
         ) from error
     try:
         metadata = json.loads(header["__metadata__"][METADATA_KEY])
-        if metadata["format"] != FORMAT:
+        if metadata["format"] not in (1, FORMAT):
             raise ValueError(f"format {metadata['format']}")
         return _info(metadata, path)
     except (KeyError, ValueError, TypeError, AttributeError) as error:

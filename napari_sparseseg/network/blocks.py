@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Attention of one window: queries, keys and values ``(heads, n, head dim)`` to ``(heads, n, head
+dim)``; a sparsifier may bring its own."""
+
+
+def attend_to_all(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Plain attention of one window."""
+    return F.scaled_dot_product_attention(q[None], k[None], v[None])[0]
 
 
 class Attention(nn.Module):
@@ -24,17 +35,40 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, lengths: tuple[int, ...]) -> Tensor:
-        """Attend; ``x`` is ``(rows, dim)`` and ``lengths`` the rows of each window."""
+    def forward(
+        self,
+        x: Tensor,
+        lengths: tuple[int, ...],
+        attends: Sequence[Attend] | None = None,
+        attending: Tensor | None = None,
+    ) -> Tensor:
+        """Attend inside each window.
+
+        Parameters
+        ----------
+        x : Tensor
+            ``(rows, dim)``.
+        lengths : tuple of int
+            Rows of each window.
+        attends : sequence of callable, optional
+            The attention of each window, if it is not the plain one.
+        attending : Tensor, optional
+            ``(rows,)`` bool; the others get exactly zero.
+        """
         rows, dim = x.shape
         # (3, heads, rows, head dim): each window is then a plain slice
         qkv = self.qkv(x).view(rows, 3, self.heads, dim // self.heads).permute(1, 2, 0, 3)
+        attends = attends or [attend_to_all] * len(lengths)
         parts = [
-            F.scaled_dot_product_attention(*part.unsqueeze(1).unbind(0))[0]
-            for part in qkv.split(lengths, dim=2)
+            attend(*part.unbind(0)) if n else part[2]
+            for n, part, attend in zip(lengths, qkv.split(lengths, dim=2), attends, strict=True)
         ]
         mixed = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-        return self.proj(mixed.transpose(0, 1).reshape(rows, dim))
+        mixed = mixed.transpose(0, 1).reshape(rows, dim)
+        if attending is None:
+            return self.proj(mixed)
+        (asked,) = torch.where(attending)
+        return torch.zeros_like(mixed).index_copy(0, asked, self.proj(mixed[asked]))
 
 
 class Block(nn.Module):
@@ -55,20 +89,33 @@ class Block(nn.Module):
             nn.Linear(dim, mlp_ratio * dim), nn.GELU(), nn.Linear(mlp_ratio * dim, dim)
         )
 
-    def forward(self, x: Tensor, lengths: tuple[int, ...]) -> Tensor:
-        """Run the block; ``x`` is ``(rows, dim)`` and ``lengths`` the rows of each window."""
-        x = x + self.attention(self.norm1(x), lengths)
+    def forward(
+        self,
+        x: Tensor,
+        lengths: tuple[int, ...],
+        attends: Sequence[Attend] | None = None,
+        attending: Tensor | None = None,
+    ) -> Tensor:
+        """Run the block; the parameters are those of :meth:`Attention.forward`."""
+        x = x + self.attention(self.norm1(x), lengths, attends, attending)
         return x + self.mlp(self.norm2(x))
 
 
-def block_macs(lengths: tuple[int, ...], dim: int, mlp_ratio: int = 4) -> int:
+def block_macs(
+    lengths: tuple[int, ...],
+    dim: int,
+    mlp_ratio: int = 4,
+    attending: tuple[int, ...] | None = None,
+) -> int:
     """Multiply-accumulates of one block for windows with these numbers of rows.
 
     Counted are the linear layers (``4 + 2 mlp_ratio`` squares of the width per row) and the
-    two attention products (``2 n^2 dim`` per window of n rows).
+    two attention products (``2 n^2 dim`` per window of n rows). Where only ``attending`` rows of
+    a window have a query, the products and the output layer are theirs alone.
     """
-    linear = (4 + 2 * mlp_ratio) * dim * dim * sum(lengths)
-    return linear + 2 * dim * sum(n * n for n in lengths)
+    queries = lengths if attending is None else attending
+    linear = (3 + 2 * mlp_ratio) * dim * dim * sum(lengths) + dim * dim * sum(queries)
+    return linear + 2 * dim * sum(n * m for n, m in zip(lengths, queries, strict=True))
 
 
 def sincos_positions(grid: tuple[int, int, int], dim: int) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class CompletionConfig:
-    """Size of the completion network (MTA; Zhou et al., IPMI 2023).
+    """How the full token map is rebuilt for the decoder.
 
     Attributes
     ----------
@@ -18,11 +18,17 @@ class CompletionConfig:
         Number of transformer blocks; the published runs use one.
     heads : int
         Attention heads of a block.
+    kind : {"assembly", "mask", "preserve"}
+        "assembly" is MTA (Zhou et al., IPMI 2023): every token brings the features it left
+        with. "mask" is what MTA was compared with: a learned mask token stands for every token
+        that left. "preserve" (Liu et al., WACV 2024): features stay in place, and the decoder's
+        skips get the token maps of the stages, as in a dense UNETR.
     """
 
     dim: int = 768
     depth: int = 1
     heads: int = 12
+    kind: Literal["assembly", "mask", "preserve"] = "assembly"
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,8 @@ class NetworkConfig:
         ordered = tuple(sorted(set(self.stages))) == self.stages
         if not ordered or not all(0 < s < self.depth for s in self.stages):
             raise ValueError(f"stages {self.stages} must rise and lie between blocks 1 and depth")
+        if self.completion.kind == "preserve" and len(self.stages) != 3:
+            raise ValueError("preserved tokens feed three skips, so there must be three stages")
 
     @property
     def grid(self) -> tuple[int, int, int]:

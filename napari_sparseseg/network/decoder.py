@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -113,6 +116,64 @@ class SubvoxelHead(nn.Module):
         return join_voxels(self.scores(y))
 
 
+HALO = 2
+"""Tokens around a box that its voxels are computed from, behind the level of 1/8 resolution."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box of tokens: the part of a window that is decoded.
+
+    Attributes
+    ----------
+    start, stop : tuple of int
+        First token and the one behind the last along each axis.
+    """
+
+    start: tuple[int, int, int]
+    stop: tuple[int, int, int]
+
+    @classmethod
+    def around(cls, marked: Tensor) -> Box | None:
+        """Return the least box around the marked tokens of all windows, None if there are none.
+
+        Parameters
+        ----------
+        marked : Tensor
+            ``(n, x, y, z)`` bool.
+        """
+        places = marked.any(dim=0).nonzero()
+        if not len(places):
+            return None
+        low, high = places.amin(dim=0).tolist(), (places.amax(dim=0) + 1).tolist()
+        return cls((low[0], low[1], low[2]), (high[0], high[1], high[2]))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of tokens along each axis."""
+        x, y, z = (b - a for a, b in zip(self.start, self.stop, strict=True))
+        return x, y, z
+
+    def grown(self, by: int, grid: tuple[int, int, int]) -> Box:
+        """Return the box with a margin, as far as the grid reaches."""
+        x, y, z = (max(0, a - by) for a in self.start)
+        u, v, w = (min(n, b + by) for b, n in zip(self.stop, grid, strict=True))
+        return Box((x, y, z), (u, v, w))
+
+    def within(self, outer: Box) -> Box:
+        """Return the same place counted from the start of another box."""
+        x, y, z = (a - o for a, o in zip(self.start, outer.start, strict=True))
+        u, v, w = (b - o for b, o in zip(self.stop, outer.start, strict=True))
+        return Box((x, y, z), (u, v, w))
+
+    def cut(self, values: Tensor, per_token: int) -> Tensor:
+        """Cut the box out of ``(n, channels, x, y, z)`` with so many values along a token."""
+        x, y, z = (
+            slice(a * per_token, b * per_token) for a, b in zip(self.start, self.stop, strict=True)
+        )
+        return values[:, :, x, y, z]
+
+
 class UNETRDecoder(nn.Module):
     """UNETR's decoder on a token grid of 1/8 resolution.
 
@@ -166,6 +227,7 @@ class UNETRDecoder(nn.Module):
         image: Tensor,
         maps: tuple[Tensor, ...],
         detail: Tensor | None = None,
+        box: Box | None = None,
     ) -> Tensor:
         """Decode token maps to class scores.
 
@@ -181,15 +243,42 @@ class UNETRDecoder(nn.Module):
         detail : Tensor, optional
             ``(n, 1, x/8, y/8, z/8)`` factor on what the image shows of each patch, 1 or 0; all
             of it if left out.
+        box : Box, optional
+            The tokens whose voxels are wanted; the whole window if left out. Exact only without
+            statistics over the window, that is with ``norm="channel"``.
 
         Returns
         -------
         Tensor
-            ``(n, classes, x, y, z)`` scores.
+            ``(n, classes, x, y, z)`` scores of the box, or of the window.
         """
         z2, z4, z8, last = maps
         coarse = self.bottleneck(last.float()).to(last.dtype)  # no bf16 pooling on CPU
         y = self.up8(coarse, self.skip8(z8))
+        if box is None:
+            return self._finer(y, z4, z2, image, windows, detail)
+        wide = box.grown(HALO, self.config.grid)
+        fine = image.shape[2] // last.shape[2]
+        scores = self._finer(
+            wide.cut(y, 1),
+            wide.cut(z4, 1),
+            wide.cut(z2, 1),
+            wide.cut(image, fine),
+            wide.cut(windows, self.config.patch),
+            None if detail is None else wide.cut(detail, 1),
+        )
+        return box.within(wide).cut(scores, self.config.patch)
+
+    def _finer(
+        self,
+        y: Tensor,
+        z4: Tensor,
+        z2: Tensor,
+        image: Tensor,
+        windows: Tensor,
+        detail: Tensor | None,
+    ) -> Tensor:
+        """Run the levels finer than 1/8."""
         y = self.up4(y, self.skip4(z4))
         if detail is not None:
             factor = [a // b for a, b in zip(image.shape[2:], detail.shape[2:], strict=True)]
@@ -201,19 +290,29 @@ class UNETRDecoder(nn.Module):
         voxels = split_voxels(windows)
         return self.head(y, voxels if detail is None else voxels * shown)
 
-    def macs(self) -> int:
-        """Multiply-accumulates of the convolutions for one window, image branch included."""
+    def macs(self, box: Box | None) -> int:
+        """Multiply-accumulates of the convolutions for one window, image branch included.
+
+        Parameters
+        ----------
+        box : Box or None
+            The tokens whose voxels are decoded; None if only the image branch ran.
+        """
         f, dim, channels = self.config.decoder.feature_size, self.config.dim, self.config.channels
-        x, y, z = self.config.window
-        at1 = x * y * z  # voxels at stride 1, 2, 4, 8
-        at2, at4, at8 = at1 // 8, at1 // 64, at1 // 512
-        total = dim * 2 * f * at4 + 4 * f * f * at2 + _residual_macs(2 * f, 2 * f, at2)
-        total += dim * 4 * f * at4 + _residual_macs(dim, 8 * f, at8)
-        total += _up_macs(dim, 8 * f, 8 * f, at8) + _up_macs(8 * f, 4 * f, 4 * f, at4)
+        tokens = math.prod(self.config.grid)
+        inside = channels if self.full else 8 * channels
+        total = _residual_macs(inside, f, tokens * (512 if self.full else 64))
+        if box is None:
+            return total
+        total += _residual_macs(dim, 8 * f, tokens) + _up_macs(dim, 8 * f, 8 * f, tokens)
+        at8 = math.prod(box.grown(HALO, self.config.grid).shape)
+        at4, at2, at1 = 8 * at8, 64 * at8, 512 * at8  # voxels at stride 4, 2, 1
+        total += dim * 2 * f * at4 + 4 * f * f * at2 + _residual_macs(2 * f, 2 * f, at2)
+        total += dim * 4 * f * at4 + _up_macs(8 * f, 4 * f, 4 * f, at4)
         if self.full:
-            total += _residual_macs(channels, f, at1) + _up_macs(4 * f, 2 * f, 2 * f, at2)
+            total += _up_macs(4 * f, 2 * f, 2 * f, at2)
             return total + _up_macs(2 * f, f, f, at1) + f * self.config.classes * at1
-        total += _residual_macs(8 * channels, f, at2) + _up_macs(4 * f, 2 * f, 3 * f, at2)
+        total += _up_macs(4 * f, 2 * f, 3 * f, at2)
         return total + 4 * f * (2 * f + 8 * channels + 8 * self.config.classes) * at2
 
 

@@ -2,125 +2,102 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_sparseseg.network.blocks import Block, sincos_positions
+from napari_sparseseg.network.blocks import (
+    Attend,
+    Block,
+    attend_to_all,
+    block_macs,
+    sincos_positions,
+)
 from napari_sparseseg.network.config import NetworkConfig
+from napari_sparseseg.network.encoded import BlockLog, Encoded, Scored
 from napari_sparseseg.network.layout import TokenLayout
-from napari_sparseseg.network.sparsifiers import Sparsifier
-
-
-@dataclass
-class BlockLog:
-    """What each block was really given, written by the encoder as it runs.
-
-    Attributes
-    ----------
-    rows : list of Tensor
-        Per block, the rows of the tokens that it ran (class tokens included).
-    lengths : list of tuple of int
-        Per block, how many of these rows belong to each window.
-    """
-
-    rows: list[Tensor] = field(default_factory=list)
-    lengths: list[tuple[int, ...]] = field(default_factory=list)
-
-    def copy(self) -> BlockLog:
-        """Return a log that can grow without changing this one."""
-        return BlockLog(list(self.rows), list(self.lengths))
+from napari_sparseseg.network.sparsifiers import Decision, Scores, Sparsifier
+from napari_sparseseg.network.sparsifiers.base import AttentionNote, AttentionPlace
 
 
 @dataclass(frozen=True)
-class Alive:
-    """The tokens that are still in the encoder.
+class Active:
+    """The rows that the next blocks are given.
 
     Attributes
     ----------
-    x : Tensor
-        ``(n, dim)`` residual stream.
     rows : Tensor
-        ``(n,)`` rows of the layout.
+        ``(n,)`` rows of the layout, window after window.
     lengths : tuple of int
         How many of them belong to each window; the first of each is its class token.
-    weight : Tensor or None
-        ``(n,)`` product of the gates so far (value 1), None at inference.
+    gate : Tensor or None
+        ``(n,)`` gates of skipped tokens while training, when a block runs them all.
+    attending : Tensor or None
+        ``(n,)`` bool, rows whose query was not pruned.
     """
 
-    x: Tensor
     rows: Tensor
     lengths: tuple[int, ...]
-    weight: Tensor | None = None
+    gate: Tensor | None = None
+    attending: Tensor | None = None
+
+
+@dataclass
+class Stream:
+    """All tokens on their way through the encoder.
+
+    Attributes are those of :class:`Encoded`; ``active`` are the rows that go on, ``weight`` is
+    ``(rows,)`` the product of the gates so far (value 1), None at inference.
+    """
+
+    layout: TokenLayout
+    x: Tensor
+    active: Active
+    left: Tensor
+    label: Tensor
+    went_on: Tensor
+    weight: Tensor | None
+    log: BlockLog = field(default_factory=BlockLog)
+    hidden: list[Tensor] = field(default_factory=list)
+    scored: list[tuple[Scored, ...]] = field(default_factory=list)
+    notes: list[AttentionNote] = field(default_factory=list)
+
+    def copy(self) -> Stream:
+        """Return a stream that can go on without changing this one."""
+        return replace(
+            self,
+            log=self.log.copy(),
+            hidden=list(self.hidden),
+            scored=list(self.scored),
+            notes=list(self.notes),
+        )
 
 
 @dataclass(frozen=True)
 class FirstStage:
-    """What does not depend on the keep ratio: the tokens at the first stage and their scores.
+    """What does not depend on the setting: the tokens at the first stage and their scores.
 
     Attributes
     ----------
-    layout : TokenLayout
-        Rows of the tokens.
-    alive : Alive
-        All of them, after the blocks before the first stage.
-    importance : tuple of Tensor
-        Per window, ``(tokens,)`` scores at the first stage.
-    log : BlockLog
-        The blocks that ran.
+    stream : Stream
+        All tokens, after the blocks before the first stage.
+    scores : tuple of Scores
+        Per window, at the first stage.
     """
 
-    layout: TokenLayout
-    alive: Alive
-    importance: tuple[Tensor, ...]
-    log: BlockLog
+    stream: Stream
+    scores: tuple[Scores, ...]
 
-
-@dataclass(frozen=True)
-class Group:
-    """Tokens that left the encoder at the same place.
-
-    Attributes
-    ----------
-    x : Tensor
-        ``(n, dim)`` features as they left.
-    rows : Tensor
-        ``(n,)`` their rows in the layout.
-    """
-
-    x: Tensor
-    rows: Tensor
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Every token of the batch with the features it left the encoder with.
-
-    Attributes
-    ----------
-    layout : TokenLayout
-        Rows of the tokens.
-    groups : tuple of Group
-        One per stage (the tokens pruned there), then the tokens that ran every block.
-    importance : tuple of tuple of (Tensor, Tensor)
-        Per stage and window, the rows that were scored and their scores.
-    log : BlockLog
-        The blocks that ran.
-    went_on : Tensor
-        ``(rows,)`` 1 where the first stage let the row go on, else 0; carries the gradient to
-        the scores while training.
-    """
-
-    layout: TokenLayout
-    groups: tuple[Group, ...]
-    importance: tuple[tuple[tuple[Tensor, Tensor], ...], ...]
-    log: BlockLog
-    went_on: Tensor
+    @property
+    def layout(self) -> TokenLayout:
+        """Rows of the tokens."""
+        return self.stream.layout
 
 
 class SparseEncoder(nn.Module):
-    """Patch embedding and ViT blocks; pruned tokens leave the matrix.
+    """Patch embedding and ViT blocks; a sparsifier decides which tokens they are given.
 
     Parameters
     ----------
@@ -158,82 +135,192 @@ class SparseEncoder(nn.Module):
         x = tokens.new_empty(layout.size, self.config.dim)
         x = x.index_copy(0, layout.rows, tokens).index_copy(0, layout.heads, heads)
         rows = torch.arange(layout.size, device=x.device)
-        weight = torch.ones(layout.size, device=x.device) if self.training else None
-        alive, log = Alive(x, rows, layout.lengths(), weight), BlockLog()
-        alive = self._run(alive, 0, self.config.stages[0], log)
-        return FirstStage(layout, alive, self._score(0, alive, sparsifier), log)
+        ones = torch.ones(layout.size, device=x.device)
+        stream = Stream(
+            layout,
+            x,
+            Active(rows, layout.lengths()),
+            left=torch.zeros_like(rows, dtype=torch.uint8),
+            label=torch.full_like(rows, -1),
+            went_on=ones,
+            weight=ones if self.training else None,
+        )
+        self._run(stream, 0, sparsifier.stages()[0], sparsifier, setting=1.0)
+        return FirstStage(stream, _score(0, stream, sparsifier))
 
-    def finish(self, first: FirstStage, keep_ratio: float, sparsifier: Sparsifier) -> Encoded:
-        """Prune at every stage and run the blocks behind the first one.
+    def finish(self, first: FirstStage, setting: float, sparsifier: Sparsifier) -> Encoded:
+        """Let the sparsifier decide at every stage and run the blocks behind the first one.
 
         Parameters
         ----------
         first : FirstStage
             From :meth:`begin`; it is not changed and can be used again.
-        keep_ratio : float
-            Fraction of a window's tokens that run through every block.
+        setting : float
+            The method's setting, in (0, 1]; 1 prunes nothing.
         sparsifier : Sparsifier
             Decides; the one that scored the first stage.
         """
-        alive, log = first.alive, first.log.copy()
-        groups, scored, gates = [], [], []
-        bounds = (*self.config.stages, self.config.depth)
-        scores = first.importance
-        for stage in range(len(self.config.stages)):
-            if stage:
-                scores = self._score(stage, alive, sparsifier)
-            scored.append(_scored_rows(alive, scores))
-            alive, pruned, gate = _prune(alive, stage, scores, keep_ratio, sparsifier)
-            groups.append(pruned)
-            gates.append(gate)
-            alive = self._run(alive, bounds[stage], bounds[stage + 1], log)
-        groups.append(Group(alive.x, alive.rows))
-        return Encoded(first.layout, tuple(groups), tuple(scored), log, gates[0])
+        stream = first.stream.copy()
+        bounds = (*sparsifier.stages(), self.config.depth)
+        for stage in range(len(bounds) - 1):
+            scores = _score(stage, stream, sparsifier) if stage else first.scores
+            self._decide(stream, stage, scores, setting, sparsifier)
+            self._run(stream, bounds[stage], bounds[stage + 1], sparsifier, setting)
+        return Encoded(
+            stream.layout,
+            setting,
+            sparsifier.fate,
+            stream.x,
+            tuple(stream.hidden),
+            stream.left,
+            stream.label,
+            stream.went_on,
+            tuple(stream.scored),
+            stream.log,
+            tuple(stream.notes),
+        )
 
-    def _run(self, alive: Alive, start: int, stop: int, log: BlockLog) -> Alive:
-        x = alive.x
-        for block in self.blocks[start:stop]:
-            x = block(x, alive.lengths)
-            log.rows.append(alive.rows)
-            log.lengths.append(alive.lengths)
-        return Alive(x, alive.rows, alive.lengths, alive.weight)
+    def _decide(
+        self,
+        stream: Stream,
+        stage: int,
+        scores: tuple[Scores, ...],
+        setting: float,
+        sparsifier: Sparsifier,
+    ) -> None:
+        """Ask the sparsifier, note what it says, and choose the rows of the next blocks."""
+        rows, lengths = _judged(stream, sparsifier)
+        decisions = [sparsifier.decide(stage, s, setting) for s in scores]
+        parts = rows.split(lengths)
+        stream.scored.append(
+            tuple(
+                Scored(part[1:], s, d) for part, s, d in zip(parts, scores, decisions, strict=True)
+            )
+        )
+        keep, gate = _with_class_tokens(decisions, lengths)
+        if stage == 0 and sparsifier.closes_detail:
+            stream.went_on = stream.went_on.index_copy(0, rows, gate.to(stream.went_on.dtype))
+        if sparsifier.fate == "muted":
+            stream.active = Active(rows, lengths, attending=keep)
+        elif sparsifier.fate == "skipped" and self.training:
+            stream.active = Active(rows, lengths, gate=gate)
+        else:
+            kept = tuple(int(part.sum()) for part in keep.split(lengths))
+            stream.active = Active(rows[keep], kept)
+            if sparsifier.fate != "skipped":
+                _let_leave(stream, stage, rows, keep, gate, decisions, lengths)
 
-    @staticmethod
-    def _score(stage: int, alive: Alive, sparsifier: Sparsifier) -> tuple[Tensor, ...]:
-        """Score the tokens of each window; class tokens are never scored."""
-        return tuple(sparsifier.score(stage, x[1:]) for x in alive.x.split(alive.lengths))
+    def _run(
+        self, stream: Stream, start: int, stop: int, sparsifier: Sparsifier, setting: float
+    ) -> None:
+        """Run blocks on the active rows; the others stay as they are."""
+        active = stream.active
+        everything = len(active.rows) == len(stream.x)
+        x = stream.x if everything else stream.x[active.rows]
+        for index in range(start, stop):
+            if index in self.config.stages:
+                stream.x = x if everything else stream.x.index_copy(0, active.rows, x)
+                stream.hidden.append(stream.x)
+            if len(active.rows):
+                attends = self._attentions(stream, index, sparsifier, setting)
+                y = self.blocks[index](x, active.lengths, attends, active.attending)
+                x = y if active.gate is None else torch.lerp(x, y, active.gate[:, None].to(y.dtype))
+            self._note(stream, index, sparsifier)
+        stream.x = x if everything else stream.x.index_copy(0, active.rows, x)
+
+    def _attentions(
+        self, stream: Stream, index: int, sparsifier: Sparsifier, setting: float
+    ) -> list[Attend] | None:
+        active = stream.active
+        if active.gate is not None:
+            flags = (active.gate > 0.5).split(active.lengths)
+            return [_attend_to_kept(part) for part in flags]
+        if not sparsifier.attends_its_own_way:
+            return None
+        own: list[Attend] = []
+        raster = stream.layout.raster[active.rows].split(active.lengths)
+        for window, positions in enumerate(raster):
+            attending = active.attending
+            if attending is not None:
+                attending = attending.split(active.lengths)[window]
+            place = AttentionPlace(index, window, positions, attending, setting, stream.notes)
+            own.append(sparsifier.attention(place))
+        return own
+
+    def _note(self, stream: Stream, index: int, sparsifier: Sparsifier) -> None:
+        """Write down what a block was given and what that cost."""
+        active, log, config = stream.active, stream.log, self.config
+        rows, lengths = active.rows, active.lengths
+        if active.attending is not None:
+            lengths = tuple(int(part.sum()) for part in active.attending.split(lengths))
+            rows = rows[active.attending]
+        log.rows.append(rows)
+        log.lengths.append(lengths)
+        log.macs += block_macs(active.lengths, config.dim, config.mlp_ratio, lengths)
+        if active.attending is not None:
+            log.macs += sum(map(sparsifier.attention_macs, lengths))
 
 
-def _scored_rows(alive: Alive, scores: tuple[Tensor, ...]) -> tuple[tuple[Tensor, Tensor], ...]:
-    parts = alive.rows.split(alive.lengths)
-    return tuple((rows[1:], a) for rows, a in zip(parts, scores, strict=True))
+def _judged(stream: Stream, sparsifier: Sparsifier) -> tuple[Tensor, tuple[int, ...]]:
+    """Return the rows that a stage judges: those that have not left for good."""
+    if sparsifier.fate in ("skipped", "muted"):
+        return torch.arange(len(stream.x), device=stream.x.device), stream.layout.lengths()
+    return stream.active.rows, stream.active.lengths
 
 
-def _prune(
-    alive: Alive,
-    stage: int,
-    scores: tuple[Tensor, ...],
-    keep_ratio: float,
-    sparsifier: Sparsifier,
-) -> tuple[Alive, Group, Tensor]:
-    """Split the tokens alive into those that go on and those that leave; return the gates too."""
+def _score(stage: int, stream: Stream, sparsifier: Sparsifier) -> tuple[Scores, ...]:
+    """Score the tokens of each window; class tokens are never scored."""
+    rows, lengths = _judged(stream, sparsifier)
+    return tuple(sparsifier.score(stage, x[1:]) for x in stream.x[rows].split(lengths))
+
+
+def _with_class_tokens(
+    decisions: list[Decision], lengths: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    """Join the decisions of all windows.
+
+    A class token goes with the last token of its window; alone from the start, it stays.
+    """
     keeps, gates = [], []
-    for a in scores:
-        decision = sparsifier.decide(stage, a, keep_ratio)
-        head = torch.ones(1, dtype=torch.bool, device=a.device)
+    for decision, length in zip(decisions, lengths, strict=True):
+        head = (decision.keep.any() | (length == 1))[None] if length else decision.keep
         keeps.append(torch.cat([head, decision.keep]))
         gate = decision.keep.float() if decision.gate is None else decision.gate
         gates.append(torch.cat([head.float(), gate]))
-    keep = torch.cat(keeps)
-    stay, leave = keep.nonzero()[:, 0], (~keep).nonzero()[:, 0]
-    kept, pruned, weight = alive.x[stay], alive.x[leave], None
-    gate = torch.cat(gates)
-    if alive.weight is not None:
+    return torch.cat(keeps), torch.cat(gates)
+
+
+def _let_leave(
+    stream: Stream,
+    stage: int,
+    rows: Tensor,
+    keep: Tensor,
+    gate: Tensor,
+    decisions: list[Decision],
+    lengths: tuple[int, ...],
+) -> None:
+    """Mark the rows that leave for good, with their final label if they have one."""
+    leaving = rows[~keep]
+    stream.left = stream.left.index_fill(0, leaving, stage + 1)
+    if any(decision.label is not None for decision in decisions):
+        labels = [
+            torch.cat([d.label.new_full((min(n, 1),), -1), d.label])
+            for d, n in zip(decisions, lengths, strict=True)
+            if d.label is not None
+        ]
+        stream.label = stream.label.index_copy(0, leaving, torch.cat(labels)[~keep])
+    if stream.weight is not None:
         # values are exactly 1: the products only carry the gradient to the scores
-        gate = gate * alive.weight
-        weight = gate[stay]
-        kept = kept * weight[:, None].to(kept.dtype)
-        pruned = pruned * (1.0 - gate[leave])[:, None].to(pruned.dtype)
-    lengths = tuple(int(k.sum()) for k in keeps)
-    group = Group(pruned, alive.rows[leave])
-    return Alive(kept, alive.rows[stay], lengths, weight), group, gate
+        gate = gate * stream.weight[rows]
+        factor = torch.ones_like(stream.weight)
+        factor = factor.index_copy(0, rows, torch.where(keep, gate, 1.0 - gate))
+        stream.weight = stream.weight.index_copy(0, rows, gate)
+        stream.x = stream.x * factor[:, None].to(stream.x.dtype)
+
+
+def _attend_to_kept(keep: Tensor) -> Attend:
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(q[None], k[None], v[None], attn_mask=keep[None])[0]
+
+    # a window in which nothing is kept must not divide by zero; its gates are all 0
+    return attend if bool(keep.any()) else attend_to_all

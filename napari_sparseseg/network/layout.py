@@ -63,6 +63,12 @@ class TokenLayout:
         x, y, z = self.grid
         return self.cells % (x * y * z)
 
+    @property
+    def raster(self) -> Tensor:
+        """``(size,)`` raster index of each row's token inside its window, -1 for class tokens."""
+        index = torch.full((self.size,), -1, device=self.cells.device)
+        return index.index_copy(0, self.rows, self.positions)
+
     def lengths(self) -> tuple[int, ...]:
         """Rows of each window, class token included."""
         return tuple(c + 1 for c in self.counts)

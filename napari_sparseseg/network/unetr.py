@@ -9,20 +9,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_sparseseg.network.blocks import block_macs
-from napari_sparseseg.network.completion import TokenAssembly
+from napari_sparseseg.network.completion import (
+    Completed,
+    Preservation,
+    adapt_groups,
+    make_completion,
+)
 from napari_sparseseg.network.config import NetworkConfig
-from napari_sparseseg.network.decoder import UNETRDecoder
-from napari_sparseseg.network.encoder import Encoded, FirstStage, SparseEncoder
+from napari_sparseseg.network.decoder import Box, UNETRDecoder
+from napari_sparseseg.network.encoded import Encoded
+from napari_sparseseg.network.encoder import FirstStage, SparseEncoder
 from napari_sparseseg.network.sparsifiers import make_sparsifier
 from napari_sparseseg.network.trace import WindowTrace, trace_windows
 
-AIR_SCORE = -30.0
-"""Score of every class but background in a patch that is air."""
+UNLIKELY = -30.0
+"""Score of every other class in a patch whose class is known; its own has 0."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A batch of windows up to the first stage: all that no keep ratio changes.
+    """A batch of windows up to the first stage: all that no setting changes.
 
     Attributes
     ----------
@@ -54,11 +60,17 @@ class Output:
         The tokens as they left the encoder.
     completed : Tensor
         ``(rows, dim)`` completed features, in the order of ``encoded.layout``.
+    tissue : Box or None
+        The tokens that are not air, None if all are.
+    decoded : Box or None
+        The tokens that were decoded: those whose prediction was not final before.
     """
 
     logits: Tensor
     encoded: Encoded
     completed: Tensor
+    tissue: Box | None
+    decoded: Box | None
 
 
 @dataclass(frozen=True)
@@ -90,21 +102,23 @@ class SparseUNETR(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = SparseEncoder(config)
-        self.sparsifier = make_sparsifier(config.sparsifier, config.dim, len(config.stages))
-        self.completion = TokenAssembly(config)
+        self.sparsifier = make_sparsifier(config)
+        self.completion = make_completion(config)
         self.air_token = nn.Parameter(torch.zeros(config.dim))
         self.decoder = UNETRDecoder(config)
         self.apply(_initialise)
+        if isinstance(self.completion, Preservation):
+            self.completion.start_skips_at_zero()
 
-    def forward(self, windows: Tensor, keep_ratio: float = 1.0) -> Tensor:
+    def forward(self, windows: Tensor, setting: float = 1.0) -> Tensor:
         """Segment windows.
 
         Parameters
         ----------
         windows : Tensor
             ``(n, channels, x, y, z)`` normalised intensities; x, y, z as in the configuration.
-        keep_ratio : float
-            Fraction of each window's tokens that run through every block, in (0, 1].
+        setting : float
+            The sparsifier's setting, in (0, 1]: its keep ratio or threshold; 1 prunes nothing.
 
         Returns
         -------
@@ -114,12 +128,12 @@ class SparseUNETR(nn.Module):
         Raises
         ------
         ValueError
-            If the shape or the keep ratio does not fit.
+            If the shape or the setting does not fit.
         """
-        return self.finish(self.prepare(windows), keep_ratio).logits
+        return self.finish(self.prepare(windows), setting).logits
 
     def prepare(self, windows: Tensor) -> Prepared:
-        """Run everything that does not depend on the keep ratio."""
+        """Run everything that does not depend on the setting."""
         expected = (self.config.channels, *self.config.window)
         if windows.shape[1:] != expected:
             raise ValueError(f"windows are {tuple(windows.shape[1:])}, the network is {expected}")
@@ -129,24 +143,60 @@ class SparseUNETR(nn.Module):
         first = self.encoder.begin(windows, air, self.sparsifier)
         return Prepared(windows, air, image, first)
 
-    def finish(self, prepared: Prepared, keep_ratio: float) -> Output:
-        """Prune, encode, complete and decode; ``prepared`` can be used again.
+    def finish(self, prepared: Prepared, setting: float) -> Output:
+        """Decide, encode, complete and decode; ``prepared`` can be used again.
 
         Raises
         ------
         ValueError
-            If the keep ratio is not in (0, 1].
+            If the setting is not in (0, 1].
         """
-        if not 0.0 < keep_ratio <= 1.0:
-            raise ValueError(f"keep ratio {keep_ratio} is not in (0, 1]")
-        encoded = self.encoder.finish(prepared.first, keep_ratio, self.sparsifier)
+        if not 0.0 < setting <= 1.0:
+            raise ValueError(f"the setting {setting} is not in (0, 1]")
+        encoded = self.encoder.finish(prepared.first, setting, self.sparsifier)
         completed = self.completion(encoded)
-        tokens = encoded.layout.to_map(completed, self.air_token)
+        tissue, decoded = self._boxes(encoded, prepared.air)
+        logits = self._decode(prepared, encoded, completed, decoded)
+        logits = self._finalise(logits, encoded, prepared.air)
+        return Output(logits, encoded, completed.last, tissue, decoded)
+
+    def _boxes(self, encoded: Encoded, air: Tensor) -> tuple[Box | None, Box | None]:
+        """Return the boxes of the tissue and of the tokens that still need decoding."""
+        grid = self.config.grid
+        whole = Box((0, 0, 0), grid)
+        if self.training or self.config.decoder.norm != "channel":
+            return whole, whole  # the statistics of an instance norm need the whole window
+        tissue = Box.around(~air)
+        if encoded.fate != "exited":
+            return tissue, tissue
+        layout = encoded.layout
+        is_open = (
+            (~air).flatten().index_fill(0, layout.cells[encoded.label[layout.rows] >= 0], False)
+        )
+        return tissue, Box.around(is_open.view(air.shape))
+
+    def _decode(
+        self, prepared: Prepared, encoded: Encoded, completed: Completed, box: Box | None
+    ) -> Tensor:
+        """Return the scores of the windows; those outside the box are of no meaning."""
+        layout, patch = encoded.layout, self.config.patch
+        shape = (len(prepared.windows), self.config.classes, *self.config.window)
+        if box is None:
+            return prepared.image.new_zeros(shape)
+        last = layout.to_map(completed.last, self.air_token)
+        skips = [
+            last if skip is completed.last else layout.to_map(skip, self.air_token)
+            for skip in completed.skips
+        ]
         detail = None
         if self.config.decoder.detail == "open":
-            detail = encoded.layout.to_map(encoded.went_on[:, None], encoded.went_on.new_ones(1))
-        logits = self.decoder(prepared.windows, prepared.image, (tokens,) * 4, detail)
-        return Output(self._silence_air(logits, prepared.air), encoded, completed)
+            detail = layout.to_map(encoded.went_on[:, None], encoded.went_on.new_ones(1))
+        if box.shape == self.config.grid:
+            return self.decoder(prepared.windows, prepared.image, (*skips, last), detail)
+        part = self.decoder(prepared.windows, prepared.image, (*skips, last), detail, box)
+        logits = part.new_zeros(shape)
+        box.cut(logits, patch).copy_(part)
+        return logits
 
     def trace(self, encoded: Encoded) -> tuple[WindowTrace, ...]:
         """Return what happened to every token, one record per window."""
@@ -164,27 +214,67 @@ class SparseUNETR(nn.Module):
         share = F.avg_pool3d(bright, self.config.patch)[:, 0]
         return share <= self.config.air_fraction
 
-    def macs(self, encoded: Encoded) -> Macs:
+    def start_from(self, weights: dict[str, Tensor]) -> None:
+        """Load the weights of a twin, whose sparsifier or completion may be of another kind.
+
+        Parts that the twin lacks keep their initial values.
+
+        Parameters
+        ----------
+        weights : dict of Tensor
+            State of a :class:`SparseUNETR`.
+
+        Raises
+        ------
+        ValueError
+            If the architectures differ in anything else.
+        """
+        optional = ("sparsifier.", "completion.skip_", "completion.mask_token")
+        own = self.state_dict()
+        if "completion.layer_tokens" in weights:
+            weights = adapt_groups(weights, len(self.completion.norms))
+        fitting = {
+            key: value
+            for key, value in weights.items()
+            if key in own and value.shape == own[key].shape
+        }
+        rest = (own.keys() | weights.keys()) - fitting.keys()
+        foreign = sorted(key for key in rest if not key.startswith(optional))
+        if foreign:
+            raise ValueError(f"the starting weights are of another architecture: {foreign[0]}")
+        self.load_state_dict(fitting, strict=False)
+
+    def macs(self, output: Output) -> Macs:
         """Count the multiply-accumulates of a batch from what ran.
 
-        The encoder's share comes from the log that its blocks wrote, not from the keep ratio.
+        The encoder's share comes from the log that its blocks wrote, not from the setting.
         """
-        scored = [len(a) for windows in encoded.importance for _, a in windows]
-        return self._count(encoded, encoded.log.lengths, scored)
+        encoded = output.encoded
+        scoring = sum(
+            self.sparsifier.macs(stage, len(window.rows))
+            for stage, windows in enumerate(encoded.scored)
+            for window in windows
+        )
+        entering = self.completion.entering(encoded)
+        return self._count(encoded, encoded.log.macs, scoring, entering, output.decoded)
 
-    def dense_macs(self, encoded: Encoded) -> Macs:
+    def dense_macs(self, output: Output) -> Macs:
         """Count what the dense twin does on the same windows: every token in every block."""
-        return self._count(encoded, [encoded.layout.lengths()] * self.config.depth, [])
+        config, layout = self.config, output.encoded.layout
+        encoder = config.depth * block_macs(layout.lengths(), config.dim, config.mlp_ratio)
+        return self._count(output.encoded, encoder, 0, layout.size, output.tissue)
 
-    def _count(self, encoded: Encoded, blocks: list[tuple[int, ...]], scored: list[int]) -> Macs:
+    def _count(
+        self, encoded: Encoded, encoder: int, scoring: int, entering: int, box: Box | None
+    ) -> Macs:
         config, windows = self.config, len(encoded.layout.counts)
         volume = config.window[0] * config.window[1] * config.window[2]
         return Macs(
             embedding=windows * config.channels * volume * config.dim,
-            encoder=sum(block_macs(n, config.dim, config.mlp_ratio) for n in blocks),
-            scoring=sum(self.sparsifier.macs(tokens) for tokens in scored),
-            completion=self.completion.macs(encoded.layout.lengths()),
-            decoder=windows * self.decoder.macs(),
+            encoder=encoder,
+            scoring=scoring,
+            completion=self.completion.macs(encoded.layout.lengths(), entering),
+            decoder=windows * self.decoder.macs(box),
         )
 
     @property
@@ -205,18 +295,23 @@ class SparseUNETR(nn.Module):
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
         return self
 
-    def _silence_air(self, logits: Tensor, air: Tensor) -> Tensor:
-        """Set patches of air to background: their tokens said nothing."""
-        if self.config.air_fraction < 0:
+    def _finalise(self, logits: Tensor, encoded: Encoded, air: Tensor) -> Tensor:
+        """Write what was known without the decoder: air is background, an exit its class."""
+        final = torch.where(air, 0, -1).flatten()
+        if encoded.fate == "exited":
+            layout = encoded.layout
+            final = final.index_copy(0, layout.cells, encoded.label[layout.rows])
+        if not bool((final >= 0).any()):
             return logits
-        size = self.config.patch
+        size, (gx, gy, gz) = self.config.patch, self.config.grid
         n, classes, *_ = logits.shape
-        gx, gy, gz = self.config.grid
         blocks = logits.view(n, classes, gx, size, gy, size, gz, size)
-        quiet = logits.new_full((classes,), AIR_SCORE)
-        quiet[0] = 0.0
-        mask = air.view(n, 1, gx, 1, gy, 1, gz, 1)
-        return torch.where(mask, quiet.view(1, -1, 1, 1, 1, 1, 1, 1), blocks).view_as(logits)
+        known = F.one_hot(final.clamp_min(0), classes).to(logits.dtype)
+        scores = UNLIKELY * (1 - known).view(n, gx, gy, gz, classes).permute(0, 4, 1, 2, 3)
+        mask = (final >= 0).view(n, 1, gx, 1, gy, 1, gz, 1)
+        return torch.where(mask, scores[:, :, :, None, :, None, :, None], blocks).reshape(
+            logits.shape
+        )
 
 
 def _initialise(module: nn.Module) -> None:

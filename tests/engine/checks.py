@@ -19,17 +19,18 @@ def assert_sentence(error: BaseException) -> None:
 
 def assert_same_trace(one: TokenTrace, other: TokenTrace) -> None:
     """Expect the same to have happened to every token."""
+    assert (one.method, one.stages) == (other.method, other.stages)
     np.testing.assert_array_equal(one.air, other.air)
     np.testing.assert_array_equal(one.importance, other.importance)
-    np.testing.assert_array_equal(one.pruned_stage, other.pruned_stage)
-    np.testing.assert_array_equal(one.depth, other.depth)
+    np.testing.assert_array_equal(one.left_stage, other.left_stage)
+    np.testing.assert_array_equal(one.ran, other.ran)
 
 
 def assert_same_result(one: Segmentation, other: Segmentation) -> None:
     """Expect the same labels, the same trace and the same figures, seconds aside."""
     np.testing.assert_array_equal(one.labels.data, other.labels.data)
     assert_same_trace(one.trace, other.trace)
-    for key in ("tokens", "gmacs", "classes", "keep_ratio"):
+    for key in ("tokens", "gmacs", "classes", "setting", "sparsifier"):
         assert one.report[key] == other.report[key]
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -33,11 +34,19 @@ TINY = NetworkConfig(
 )
 
 
+DEFAULT_SETTINGS = {"stp": 0.3, "dense": 1.0, "dtop": 0.095, "svit": 0.1, "apformer": 0.2}
+"""Methods that there is a tiny model of, and the setting it starts with."""
+
+
 def tiny_network(sparsifier: str = "stp") -> SparseUNETR:
     """Build the tiny network with fixed weights, strong enough to give a varied label map."""
+    kind: Literal["assembly", "preserve"] = (
+        "assembly" if sparsifier in ("stp", "dense") else "preserve"
+    )
+    completion = replace(TINY.completion, kind=kind)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = SparseUNETR(replace(TINY, sparsifier=sparsifier))
+        network = SparseUNETR(replace(TINY, sparsifier=sparsifier, completion=completion))
         for parameter in network.parameters():
             parameter.data += 0.15 * torch.randn_like(parameter)
     return network
@@ -54,10 +63,10 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelInfo]:
-    """Write and register ``tiny-stp`` and ``tiny-dense``, which work at 1 mm."""
+    """Write and register ``tiny-stp``, ``tiny-dense`` and so on, which work at 1 mm."""
     folder = tmp_path_factory.mktemp("weights")
     infos = {}
-    for sparsifier in ("stp", "dense"):
+    for sparsifier, setting in DEFAULT_SETTINGS.items():
         network = tiny_network(sparsifier)
         info = ModelInfo(
             name=f"tiny-{sparsifier}",
@@ -67,7 +76,7 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelInfo
             spacing=1.0,
             classes=("background", "shell", "core", "spot", "rest"),
             colors=("#000000", "#f2f2f2", "#cd6d4f", "#7a3fd1", "#e8d9a0"),
-            default_keep_ratio=0.3,
+            default_setting=setting,
             network=network.config.to_dict(),
             license="Apache-2.0",
             path=folder / f"tiny-{sparsifier}.safetensors",

@@ -74,8 +74,9 @@ def test_models_are_listed_for_programs(
 ) -> None:
     answer = sparseseg("models", "--json")
 
-    dense, stp = json.loads(answer.out)
-    assert (dense["name"], stp["name"]) == ("tiny-dense", "tiny-stp")
+    listed = {entry["name"]: entry for entry in json.loads(answer.out)}
+    assert sorted(tiny_models) == list(listed)
+    stp = listed["tiny-stp"]
     assert stp["classes"] == list(tiny_models["tiny-stp"].classes)
     assert stp["network"]["stages"] == [1, 2, 3]
     assert stp["path"] == str(registry / "tiny-stp.safetensors")
@@ -118,14 +119,14 @@ def test_a_scan_is_segmented_with_all_that_was_asked_for(registry: Path, scan: P
     voxels = [entry["voxels"] for entry in facts["classes"].values()]
     counts = np.bincount(np.asarray(labels.dataobj).ravel(), minlength=5)
     assert voxels == counts[1:].tolist() and sum(voxels) > 0
-    assert facts["keep_ratio"] == 0.4
+    assert facts["setting"] == {"name": "keep ratio", "value": 0.4}
     assert facts["volume"] == {"shape": [20, 18, 16], "spacing": [1, 1, 1], "orientation": "LIA"}
     trace = TokenTrace.load(folder / "deep" / "trace")
     assert trace.counts() == facts["tokens"]
-    assert sorted(os.listdir(folder / "deep" / "trace")) == sorted(TRACE_FILES)
+    assert set(os.listdir(folder / "deep" / "trace")) == {*TRACE_FILES} - {"dependencies.npz"}
     for line in (
         "Labels   labels.nii.gz",
-        "Model    tiny-stp, keep ratio 0.4, cpu, float32",
+        "Model    tiny-stp, sparsifier stp, keep ratio 0.4, cpu, float32",
         f"Tokens   {facts['tokens']['total']}: {facts['tokens']['kept']} kept to the last block, "
         f"{facts['tokens']['pruned']} pruned, 0 exited, {facts['tokens']['air']} air",
         "Research use only, not for diagnosis.",
@@ -155,7 +156,7 @@ def test_a_model_can_be_given_by_its_file(
     answer = sparseseg("segment", scan, scan.with_name("labels.nii"), "--model", model)
 
     assert answer.code == 0
-    assert "Model    tiny-dense, keep ratio 0.3" in answer.out
+    assert "Model    tiny-dense, sparsifier dense, cpu" in answer.out
 
 
 def test_existing_outputs_are_replaced_when_asked(sparseseg: Sparseseg, scan: Path) -> None:
@@ -169,7 +170,7 @@ def test_existing_outputs_are_replaced_when_asked(sparseseg: Sparseseg, scan: Pa
     assert answer.code == 0
     assert sorted(snapshot(folder)) == names
     facts = json.loads((folder / "report.json").read_text())
-    assert facts["keep_ratio"] == 0.2
+    assert facts["setting"]["value"] == 0.2
     assert TokenTrace.load(folder / "trace").counts() == facts["tokens"]
 
 

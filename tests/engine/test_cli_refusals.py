@@ -55,7 +55,7 @@ def test_wrong_usage_exits_with_2(sparseseg: Sparseseg, arguments: list[str], ma
         (["--device", "cuda:77"], "'cuda:77' is not available"),
         (["--device", "toaster"], "'toaster' is not available"),
         (["--precision", "int8"], "Unknown precision 'int8'"),
-        (["--model", "tiny"], "tiny-dense, tiny-stp"),
+        (["--model", "tiny"], "tiny-dense, tiny-dtop, tiny-stp"),
         (["--model", "missing.safetensors"], "cannot be read"),
     ],
 )
@@ -239,7 +239,7 @@ def no_links(*_: object) -> None:
     ("failing", "earlier", "air"),
     [
         ("trace.json", ["labels.nii.gz"], 512),
-        ("report.json", ["labels.nii.gz", *TRACE_FILES], 64),
+        ("report.json", ["labels.nii.gz", *TRACE_FILES[:4], "trace.json"], 64),
     ],
 )
 def test_an_output_that_fails_takes_the_others_back(

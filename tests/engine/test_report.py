@@ -26,11 +26,12 @@ def report(tiny_models: dict[str, ModelInfo]) -> dict[str, Any]:
     return make_report(
         tiny_models["tiny-stp"],
         weights_sha256="ab" * 32,
-        keep_ratio=0.3,
+        sparsifier="random",
+        setting={"name": "keep ratio", "value": 0.3},
         device="cpu",
         precision="float32",
         labels=Volume(labels, affine),
-        tokens={"total": 4, "air": 1, "kept": 1, "pruned": 2, "exited": 0},
+        tokens={"total": 4, "air": 1, "kept": 1, "pruned": 2, "exited": 0, "reactivated": 0},
         gmacs={"run": 1.23456, "dense": 2.0},
         seconds={"first": 0.25, "second": 1.5},
         peak_memory_mb=123.456,
@@ -49,6 +50,8 @@ def test_voxels_and_millilitres_are_those_of_the_labels(report: dict[str, Any]) 
 
 def test_the_facts_of_the_run_are_there(report: dict[str, Any]) -> None:
     assert (report["model"], report["method"]) == ("tiny-stp", "stp")
+    assert report["sparsifier"] == "random"
+    assert report["setting"] == {"name": "keep ratio", "value": 0.3}
     assert report["weights_sha256"] == "ab" * 32
     volume = {"shape": [10, 5, 4], "spacing": [0.5, 1.5, 2.0], "orientation": "ASL"}
     assert report["volume"] == volume

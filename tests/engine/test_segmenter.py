@@ -74,13 +74,14 @@ def test_the_order_of_windows_does_not_matter(segmenter: Segmenter, session: Ses
 
 
 def test_the_default_keep_ratio_is_that_of_the_model(session: Session) -> None:
-    assert session.run().report["keep_ratio"] == session.segmenter.info.default_keep_ratio == 0.3
+    assert session.run().report["setting"] == {"name": "keep ratio", "value": 0.3}
+    assert session.segmenter.info.default_setting == 0.3
 
 
 def test_nobody_can_change_a_run_through_the_result_of_another(session: Session) -> None:
     expected = session.run(0.5)
     spoilt = session.run(0.5)
-    for values in (spoilt.trace.importance, spoilt.trace.depth, spoilt.trace.air):
+    for values in (spoilt.trace.importance, spoilt.trace.ran, spoilt.trace.air):
         values[:] = 0
     spoilt.labels.data[:] = 0
 
@@ -98,7 +99,7 @@ def test_the_preview_is_what_the_run_then_does_at_the_first_stage(
     trace = session.run(ratio).trace
 
     np.testing.assert_array_equal(preview == PREVIEW_AIR, trace.air)
-    np.testing.assert_array_equal(preview == PREVIEW_PRUNED, trace.pruned_stage == 1)
+    np.testing.assert_array_equal(preview == PREVIEW_PRUNED, trace.left_stage == 1)
     np.testing.assert_array_equal(preview == PREVIEW_OPEN, trace.depth > trace.stages[0])
 
 
@@ -126,8 +127,11 @@ def test_the_dense_twin_prunes_nothing(
 ) -> None:
     dense = Segmenter(tiny_models["tiny-dense"], device="cpu", precision="float32")
     with dense.open(make_scan((20, 24, 22))) as session:
-        preview = session.preview(0.1)
-        result = session.run(0.1)
+        preview = session.preview(1.0)
+        result = session.run()
+        for use in (session.run, session.preview):
+            with pytest.raises(InputError, match="no setting"):
+                use(0.1)
 
     assert set(np.unique(preview)) == {PREVIEW_AIR, PREVIEW_OPEN}
     assert result.report["tokens"]["pruned"] == 0

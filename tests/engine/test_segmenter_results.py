@@ -142,11 +142,18 @@ def test_air_is_background(session: Session) -> None:
 def test_the_report_has_the_agreed_keys(session: Session) -> None:
     report = session.run(0.3).report
 
-    facts = "notice model method weights_sha256 keep_ratio device precision versions"
+    facts = "notice model method weights_sha256 sparsifier setting device precision versions"
     figures = "volume tokens gmacs seconds peak_memory_mb classes"
     assert report.keys() == {*facts.split(), *figures.split()}
     assert report["volume"].keys() == {"shape", "spacing", "orientation"}
-    assert report["tokens"].keys() == {"total", "air", "kept", "pruned", "exited"}
+    assert report["tokens"].keys() == {
+        "total",
+        "air",
+        "kept",
+        "pruned",
+        "exited",
+        "reactivated",
+    }
     assert report["gmacs"].keys() == {"run", "dense"}
     parts = {"preprocess", "first_stage", "sparse_network", "restore"}
     assert report["seconds"].keys() == {"total", *parts}

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_sparseseg.errors import InputError, OutputError
-from napari_sparseseg.tokens import TRACE_FILES, TokenGrid, TokenTrace
+from napari_sparseseg.tokens import TRACE_FILES, Dependencies, TokenGrid, TokenTrace
 
 AFFINE = np.array(
     [[-1.6, 0, 1.2, 90.0], [0, 2.0, 0, -126], [1.2, 0, 1.6, -72], [0, 0, 0, 1]]
@@ -38,7 +38,8 @@ def trace() -> TokenTrace:
     importance = np.full((2, *grid.shape), np.nan, dtype=np.float32)
     importance[0, :2] = -np.arange(8.0).reshape(2, 2, 2) / 8
     importance[1][(depth > 1)] = -np.arange(6.0)
-    return TokenTrace(grid, (1, 3), 4, air, importance, pruned, depth)
+    ran = depth > np.arange(4).reshape(4, 1, 1, 1)
+    return TokenTrace(grid, "stp", (1, 3), air, importance, pruned, ran)
 
 
 def test_the_grid_covers_the_volume_and_its_affine_gives_the_centres_of_patches() -> None:
@@ -64,7 +65,9 @@ def test_patches_of_an_oblique_volume_lie_at_their_own_voxels() -> None:
 
 
 def test_counts_add_up(trace: TokenTrace) -> None:
-    assert trace.counts() == {"total": 12, "air": 4, "kept": 5, "pruned": 3, "exited": 0}
+    assert trace.counts() == {
+        "total": 12, "air": 4, "kept": 5, "pruned": 3, "exited": 0, "reactivated": 0,
+    }  # fmt: skip
     np.testing.assert_array_equal(trace.kept, trace.depth == 4)
 
 
@@ -80,14 +83,81 @@ def test_a_saved_trace_comes_back(trace: TokenTrace, tmp_path: Path) -> None:
     trace.save(tmp_path / "new" / "trace")
     back = TokenTrace.load(tmp_path / "new" / "trace")
 
-    assert sorted(os.listdir(tmp_path / "new" / "trace")) == sorted(TRACE_FILES)
+    files = set(os.listdir(tmp_path / "new" / "trace"))
+    assert files == {*TRACE_FILES} - {"dependencies.npz"}
     assert (back.grid.shape, back.grid.patch) == (trace.grid.shape, trace.grid.patch)
     np.testing.assert_array_equal(back.grid.affine, AFFINE @ back_to_voxels())
     assert (back.stages, back.num_blocks) == (trace.stages, trace.num_blocks)
-    for name in ("air", "importance", "pruned_stage", "depth"):
+    assert (back.method, back.dependencies) == ("stp", ())
+    for name in ("air", "importance", "left_stage", "ran", "depth"):
         values, expected = getattr(back, name), getattr(trace, name)
         np.testing.assert_array_equal(values, expected)
         assert values.dtype == expected.dtype
+
+
+def with_dependencies(trace: TokenTrace) -> TokenTrace:
+    """Add two windows; token 1 is in both and a query of the first only."""
+    kept = np.array([[4, 1, 0], [2, 2, 4], [0, 0, 1]], dtype=np.uint8)
+    one = Dependencies(np.array([0, 1, 4], dtype=np.int32), kept, heads=4)
+    two = Dependencies(np.array([1, 5], dtype=np.int32), np.array([[0, 0], [3, 1]], np.uint8), 4)
+    return replace(trace, method="apformer", dependencies=(one, two))
+
+
+def test_a_query_attended_to_the_tokens_of_its_own_window(trace: TokenTrace) -> None:
+    attended = with_dependencies(trace).attended(1)
+
+    assert attended is not None
+    shares = attended.ravel()
+    np.testing.assert_allclose(shares[[0, 1, 4]], [0.5, 0.5, 1.0])
+    assert np.isnan(np.delete(shares, [0, 1, 4])).all()
+    assert with_dependencies(trace).attended(7) is None
+
+
+def test_saved_dependencies_come_back_and_go_with_the_next_trace(
+    trace: TokenTrace, tmp_path: Path
+) -> None:
+    first = with_dependencies(trace)
+    first.save(tmp_path)
+    back = TokenTrace.load(tmp_path)
+    for token in range(trace.grid.size):
+        mine, theirs = first.attended(token), back.attended(token)
+        assert (mine is None) == (theirs is None)
+        if mine is not None and theirs is not None:
+            np.testing.assert_array_equal(mine, theirs)
+
+    trace.save(tmp_path, overwrite=True)
+    assert not (tmp_path / "dependencies.npz").exists()
+    assert TokenTrace.load(tmp_path).dependencies == ()
+
+
+@pytest.mark.parametrize("token", [-1, 12])
+def test_dependencies_outside_the_grid_are_refused(
+    trace: TokenTrace, tmp_path: Path, token: int
+) -> None:
+    outside = Dependencies(np.array([token], np.int32), np.ones((1, 1), np.uint8), 4)
+    replace(trace, dependencies=(outside,)).save(tmp_path)
+    with pytest.raises(InputError, match="no complete trace"):
+        TokenTrace.load(tmp_path)
+
+
+def test_a_token_that_runs_again_after_a_skip_is_reactivated(trace: TokenTrace) -> None:
+    """By hand: blocks 1, 3 of four (one return), 1 alone (none), 2 and 4 (two), none, all."""
+    ran = np.zeros((4, *trace.grid.shape), dtype=bool)
+    columns = {(0, 0, 0): "1010", (0, 0, 1): "1000", (0, 1, 0): "0101", (1, 0, 0): "1111"}
+    for place, blocks in columns.items():
+        ran[(slice(None), *place)] = [block == "1" for block in blocks]
+    trace = replace(trace, method="svit", ran=ran)
+
+    back = {place: int(trace.reactivations[place]) for place in columns}
+    assert list(back.values()) == [1, 0, 2, 0]
+    assert trace.reactivations.sum() == 3
+    assert trace.counts()["reactivated"] == 2
+
+
+def test_tokens_that_left_by_an_exit_are_counted_as_exited(trace: TokenTrace) -> None:
+    counts = replace(trace, method="dtop").counts()
+
+    assert (counts["exited"], counts["pruned"]) == (3, 0)
 
 
 def back_to_voxels() -> np.ndarray:
@@ -118,7 +188,7 @@ def test_an_older_trace_is_replaced_only_when_asked(trace: TokenTrace, tmp_path:
     (tmp_path / "notes.txt").write_text("mine")
     trace.save(tmp_path)
     before = snapshot(tmp_path)
-    other = replace(trace, depth=np.full_like(trace.depth, 4))
+    other = replace(trace, ran=np.ones_like(trace.ran))
     with pytest.raises(OutputError, match="already holds a trace") as caught:
         other.save(tmp_path)
     assert_sentence(caught.value)
@@ -126,7 +196,8 @@ def test_an_older_trace_is_replaced_only_when_asked(trace: TokenTrace, tmp_path:
 
     other.save(tmp_path, overwrite=True)
     assert (TokenTrace.load(tmp_path).depth == 4).all()
-    assert sorted(os.listdir(tmp_path)) == sorted([*TRACE_FILES, "notes.txt"])
+    expected = {*TRACE_FILES, "notes.txt"} - {"dependencies.npz"}
+    assert set(os.listdir(tmp_path)) == expected
 
 
 @pytest.mark.parametrize("name", TRACE_FILES)
@@ -198,12 +269,12 @@ def cut_map(folder: Path) -> None:
 
 def other_map(folder: Path) -> None:
     nib.save(
-        nib.Nifti1Image(np.zeros((4, 4, 4), dtype=np.uint8), np.eye(4)), folder / "depth.nii.gz"
+        nib.Nifti1Image(np.zeros((4, 4, 4), dtype=np.uint8), np.eye(4)), folder / "blocks.nii.gz"
     )
 
 
 def no_image(folder: Path) -> None:
-    (folder / "depth.nii.gz").write_bytes(b"no image")
+    (folder / "blocks.nii.gz").write_bytes(b"no image")
 
 
 @settings(deadline=None)
@@ -234,7 +305,8 @@ def large_trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     none = np.zeros(grid.shape, dtype=np.uint8)
     scores = np.random.default_rng(0).normal(size=(2, *grid.shape)).astype(np.float32)
     folder = tmp_path_factory.mktemp("large")
-    TokenTrace(grid, (1, 3), 4, none.astype(bool), scores, none, none + 4).save(folder)
+    ran = np.ones((4, *grid.shape), dtype=bool)
+    TokenTrace(grid, "stp", (1, 3), none.astype(bool), scores, none, ran).save(folder)
     return folder
 
 

@@ -42,7 +42,8 @@ def folder(
 
 def change_index(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     index = json.loads((folder / "index.json").read_text())
-    change(index["models"][-1])  # tiny-stp
+    (entry,) = (entry for entry in index["models"] if entry["name"] == "tiny-stp")
+    change(entry)
     (folder / "index.json").write_text(json.dumps(index))
 
 
@@ -61,21 +62,19 @@ def test_the_index_lists_the_models_by_name(
 ) -> None:
     found = models()
 
-    assert [info.name for info in found] == ["tiny-dense", "tiny-stp"]
-    expected = tiny_models["tiny-stp"]
+    assert [info.name for info in found] == sorted(tiny_models)
+    stp, expected = found[3], tiny_models["tiny-stp"]
     path = folder / "tiny-stp.safetensors"
-    assert found[1] == replace(expected, path=path, sha256=checksum(path), network=found[1].network)
-    assert found[1].network == json.loads(json.dumps(expected.network))
+    assert stp == replace(expected, path=path, sha256=checksum(path), network=stp.network)
+    assert stp.network == json.loads(json.dumps(expected.network))
+    assert {info.task for info in found} == {"tiny"}
 
 
 def test_an_entry_of_the_same_name_is_replaced(folder: Path) -> None:
-    info = find_model("tiny-stp")
-    register_model(replace(info, title="Another"))
+    before = {m.name: m.title for m in models()}
+    register_model(replace(find_model("tiny-stp"), title="Another"))
 
-    assert {m.name: m.title for m in models()} == {
-        "tiny-dense": "Tiny dense",
-        "tiny-stp": "Another",
-    }
+    assert {m.name: m.title for m in models()} == before | {"tiny-stp": "Another"}
 
 
 def test_the_shipped_models_are_in_the_checkout(
@@ -139,7 +138,7 @@ def test_a_file_in_the_working_folder_can_be_named(
 
 
 def test_an_unknown_name_is_answered_with_the_names_that_there_are(folder: Path) -> None:
-    assert_refused(lambda: find_model("brain"), "'brain'.*tiny-dense, tiny-stp")
+    assert_refused(lambda: find_model("brain"), "'brain'.*tiny-dense, tiny-dtop, tiny-stp")
 
 
 def test_a_missing_registry_is_named(folder: Path) -> None:

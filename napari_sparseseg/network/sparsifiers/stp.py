@@ -6,14 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_sparseseg.network.sparsifiers.topk import TopKSparsifier
+from napari_sparseseg.network.config import NetworkConfig
+from napari_sparseseg.network.sparsifiers.base import Decision, Scores
+from napari_sparseseg.network.sparsifiers.topk import TopKSparsifier, soft_top_k
 
 
 class ScoreNetwork(nn.Module):
     """The token scorer of STP, one per stage.
 
     Half of an embedding of the token is compared with the mean of the other half over all
-    tokens of the window: ``a = logsigmoid(MLP([h_local, mean(h_global)]))``.
+    tokens of the window: ``s = MLP([h_local, mean(h_global)])``.
 
     Parameters
     ----------
@@ -33,25 +35,42 @@ class ScoreNetwork(nn.Module):
         )
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Score ``(tokens, dim)`` features of one window; returns ``(tokens,)``, at most 0."""
-        local, shared = self.embed(tokens).chunk(2, dim=1)
-        shared = shared.mean(dim=0, keepdim=True).expand_as(local)
-        return F.logsigmoid(self.rate(torch.cat([local, shared], dim=1))[:, 0])
-
-
-class SoftTopKPruning(TopKSparsifier):
-    """STP: a learned score per stage, top-k at inference, Gumbel top-k while training."""
-
-    def __init__(self, dim: int, stages: int) -> None:
-        super().__init__(dim, stages)
-        self.scorers = nn.ModuleList(ScoreNetwork(dim) for _ in range(stages))
-
-    def score(self, stage: int, tokens: Tensor) -> Tensor:
-        """Score tokens in float32, whatever the precision of the encoder."""
+        """Score ``(tokens, dim)`` features of one window in float32; returns ``(tokens,)``."""
         with torch.autocast(tokens.device.type, enabled=False):
-            return self.scorers[stage](tokens.float())
+            local, shared = self.embed(tokens.float()).chunk(2, dim=1)
+            shared = shared.mean(dim=0, keepdim=True).expand_as(local)
+            score: Tensor = self.rate(torch.cat([local, shared], dim=1))[:, 0]
+            return score
 
-    def macs(self, tokens: int) -> int:
-        """Count the four linear layers of a scorer."""
-        half, quarter = self.dim // 2, self.dim // 4
-        return tokens * (self.dim**2 + self.dim * half + half * quarter + quarter)
+
+class ScoredPruning(TopKSparsifier):
+    """Keep the best of a learned score, one :class:`ScoreNetwork` per stage."""
+
+    def __init__(self, config: NetworkConfig, method: str) -> None:
+        super().__init__(config, method)
+        self.scorers = nn.ModuleList(ScoreNetwork(config.dim) for _ in config.stages)
+
+    def score(self, stage: int, tokens: Tensor) -> Scores:
+        """Score tokens: ``a = logsigmoid(s)``, with s as the details."""
+        logits = self.scorers[stage](tokens)
+        return Scores(F.logsigmoid(logits), logits)
+
+    def macs(self, stage: int, tokens: int) -> int:
+        """Count the four linear layers of a score network."""
+        dim = self.config.dim
+        half, quarter = dim // 2, dim // 4
+        return tokens * (dim**2 + dim * half + half * quarter + quarter)
+
+
+class SoftTopKPruning(ScoredPruning):
+    """STP: top-k of a learned score at inference, Gumbel top-k while training."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__(config, "stp")
+
+    def decide(self, stage: int, scores: Scores, setting: float) -> Decision:
+        """Keep :meth:`quota` tokens: sampled while training, the best at inference."""
+        quota = self.quota(scores, setting)
+        if self.training and quota < len(scores.importance):
+            return Decision(*soft_top_k(scores.importance, quota))
+        return super().decide(stage, scores, setting)

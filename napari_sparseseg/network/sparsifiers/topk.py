@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from napari_sparseseg.network.sparsifiers.base import Decision, Sparsifier
+from napari_sparseseg.network.sparsifiers.base import Decision, Scores, Sparsifier
 
 
 def stage_quota(alive: int, keep_ratio: float, stages: int) -> int:
@@ -75,10 +75,10 @@ def soft_top_k(importance: Tensor, quota: int, tau: float = 1.0) -> tuple[Tensor
 class TopKSparsifier(Sparsifier):
     """A sparsifier that keeps the best-scored tokens of every window at every stage."""
 
-    def decide(self, stage: int, importance: Tensor, keep_ratio: float) -> Decision:
-        """Keep :func:`stage_quota` tokens: sampled while training, the best at inference."""
-        quota = stage_quota(len(importance), keep_ratio, self.stages)
-        if self.training and quota < len(importance):
-            keep, gate = soft_top_k(importance, quota)
-            return Decision(importance, keep, gate)
-        return Decision(importance, keep_best(importance, quota))
+    def quota(self, scores: Scores, setting: float) -> int:
+        """Return how many of these tokens go on at a keep ratio."""
+        return stage_quota(len(scores.importance), setting, len(self.stages()))
+
+    def decide(self, stage: int, scores: Scores, setting: float) -> Decision:
+        """Keep the best-scored :func:`stage_quota` tokens."""
+        return Decision(keep_best(scores.importance, self.quota(scores, setting)))
