@@ -160,10 +160,14 @@ class SparseEncoder(nn.Module):
         sparsifier : Sparsifier
             Decides; the one that scored the first stage.
         """
+        quotas = self._quotas(first, setting, sparsifier)
         stream = first.stream.copy()
         bounds = (*sparsifier.stages(), self.config.depth)
         for stage in range(len(bounds) - 1):
             scores = _score(stage, stream, sparsifier) if stage else first.scores
+            if quotas:
+                pairs = zip(scores, quotas[stage], strict=True)
+                scores = tuple(replace(s, quota=quota) for s, quota in pairs)
             self._decide(stream, stage, scores, setting, sparsifier)
             self._run(stream, bounds[stage], bounds[stage + 1], sparsifier, setting)
         return Encoded(
@@ -179,6 +183,14 @@ class SparseEncoder(nn.Module):
             stream.log,
             tuple(stream.notes),
         )
+
+    def _quotas(self, first: FirstStage, setting: float, sparsifier: Sparsifier) -> list[list[int]]:
+        """Return, by stage and window, how many tokens the followed rule lets go on."""
+        if sparsifier.follows is None:
+            return []
+        own = FirstStage(first.stream, tuple(scores.details for scores in first.scores))
+        informed = self.finish(own, setting, sparsifier.follows)
+        return [[int(w.decision.keep.sum()) for w in windows] for windows in informed.scored]
 
     def _decide(
         self,

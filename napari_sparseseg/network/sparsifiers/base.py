@@ -26,10 +26,14 @@ class Scores:
         ``(tokens,)`` float32, higher for tokens that go on rather; goes into the trace.
     details : object
         Whatever else the sparsifier wants to see again in ``decide`` and ``loss``.
+    quota : int or None
+        How many of these tokens the rule that a control follows let go on (see
+        :attr:`Sparsifier.follows`); filled in by the encoder.
     """
 
     importance: Tensor
     details: Any = None
+    quota: int | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,11 @@ class Sparsifier(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.method: Method = METHODS[method]
+
+    @property
+    def follows(self) -> Sparsifier | None:
+        """Rule that the encoder runs first, to tell this one how many tokens went on where."""
+        return None
 
     @property
     def fate(self) -> Fate:

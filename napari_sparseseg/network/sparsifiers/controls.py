@@ -58,6 +58,11 @@ class RandomChoice(Sparsifier):
         self.attends_its_own_way = self.inner.attends_its_own_way
         self.seed = seed
 
+    @property
+    def follows(self) -> Sparsifier | None:
+        """The inner sparsifier; while training, the number it lets go on is asked on the way."""
+        return None if self.training else self.inner
+
     def stages(self) -> tuple[int, ...]:
         """Decide where the inner sparsifier does."""
         return self.inner.stages()
@@ -70,9 +75,10 @@ class RandomChoice(Sparsifier):
         return Scores(drawn, self.inner.score(stage, tokens))
 
     def decide(self, stage: int, scores: Scores, setting: float) -> Decision:
-        """Keep the highest draws, as many as the inner sparsifier would keep."""
+        """Keep the highest draws, as many as the inner sparsifier keeps in a run of its own."""
         informed = self.inner.decide(stage, scores.details, setting)
-        keep = keep_best(scores.importance, int(informed.keep.sum()))
+        quota = int(informed.keep.sum()) if scores.quota is None else scores.quota
+        keep = keep_best(scores.importance, quota)
         return Decision(keep, label=informed.label)
 
     def attention(self, place: AttentionPlace) -> Attend:
@@ -84,7 +90,7 @@ class RandomChoice(Sparsifier):
         return self.inner.attention_macs(attending)
 
     def macs(self, stage: int, tokens: int) -> int:
-        """Count the inner judgement, which decides how many tokens go on."""
+        """Count the inner judgement, which tells the class of a token that exits."""
         return self.inner.macs(stage, tokens)
 
 
