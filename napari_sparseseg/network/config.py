@@ -80,6 +80,8 @@ class NetworkConfig:
         Number of blocks before each stage at which the sparsifier decides.
     sparsifier : str
         Name of the registered sparsifier.
+    options : dict
+        Options of the sparsifier by name: departures from its paper.
     completion : CompletionConfig
         Size of the completion network.
     decoder : DecoderConfig
@@ -101,6 +103,7 @@ class NetworkConfig:
     mlp_ratio: int = 4
     stages: tuple[int, ...] = (3, 6, 9)
     sparsifier: str = "stp"
+    options: dict[str, Any] = field(default_factory=dict)
     completion: CompletionConfig = field(default_factory=CompletionConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     air_level: float = 0.0

@@ -237,7 +237,7 @@ class SparseEncoder(nn.Module):
                 attends = self._attentions(stream, index, sparsifier, setting)
                 y = self.blocks[index](x, active.lengths, attends, active.attending)
                 x = y if active.gate is None else torch.lerp(x, y, active.gate[:, None].to(y.dtype))
-            self._note(stream, index, sparsifier)
+            self._note(stream, sparsifier, setting)
         stream.x = x if everything else stream.x.index_copy(0, active.rows, x)
 
     def _attentions(
@@ -259,7 +259,7 @@ class SparseEncoder(nn.Module):
             own.append(sparsifier.attention(place))
         return own
 
-    def _note(self, stream: Stream, index: int, sparsifier: Sparsifier) -> None:
+    def _note(self, stream: Stream, sparsifier: Sparsifier, setting: float) -> None:
         """Write down what a block was given and what that cost."""
         active, log, config = stream.active, stream.log, self.config
         rows, lengths = active.rows, active.lengths
@@ -269,7 +269,7 @@ class SparseEncoder(nn.Module):
         log.rows.append(rows)
         log.lengths.append(lengths)
         log.macs += block_macs(active.lengths, config.dim, config.mlp_ratio, lengths)
-        if active.attending is not None:
+        if active.attending is not None and setting < 1:
             log.macs += sum(map(sparsifier.attention_macs, lengths))
 
 

@@ -1,6 +1,8 @@
-"""Small networks and windows with tissue and air."""
+"""Small networks of every method, and windows with tissue and air."""
 
 from __future__ import annotations
+
+from typing import Any, Literal, cast
 
 import pytest
 import torch
@@ -12,6 +14,49 @@ from napari_sparseseg.network import (
     NetworkConfig,
     SparseUNETR,
 )
+from napari_sparseseg.network.encoded import BlockLog, Encoded, Scored
+from napari_sparseseg.network.layout import TokenLayout
+from napari_sparseseg.network.sparsifiers import Decision, Scores
+
+DECODERS = {
+    "published": DecoderConfig(4, 1, "instance"),
+    "half": DecoderConfig(4, 2, "channel"),
+    "half, open": DecoderConfig(4, 2, "channel", "open"),
+}
+"""The published decoder, the half-resolution one, and one with detail for open tokens."""
+
+CASES = [
+    ("stp", "assembly", "published"),
+    ("stp", "assembly", "half"),
+    ("stp", "assembly", "half, open"),
+    ("stp", "mask", "half"),
+    ("stp", "preserve", "half"),
+    ("edge", "assembly", "half, open"),
+    ("dtop", "preserve", "published"),
+    ("dtop", "preserve", "half"),
+    ("dtop", "assembly", "half, open"),
+    ("svit", "preserve", "half"),
+    ("svit", "assembly", "half, open"),
+    ("apformer", "preserve", "half"),
+    ("apformer", "assembly", "published"),
+    ("random", "assembly", "half"),
+]
+"""Method, completion and decoder, in the combinations that make sense."""
+
+DENSE_CASES = [("dense", "assembly", "published"), ("dense", "preserve", "half")]
+
+SETTINGS = {
+    "stp": (0.05, 0.3, 0.5, 0.9),
+    "edge": (0.05, 0.3, 0.5, 0.9),
+    "random": (0.05, 0.3, 0.5, 0.9),
+    "dtop": (0.1, 0.3, 0.4, 0.6),
+    "svit": (0.0001, 0.002, 0.02, 0.2),
+    "apformer": (0.05, 0.4, 0.6, 0.8),
+}
+"""Rising settings at which the small networks below prune less and less."""
+
+
+Kind = Literal["assembly", "mask", "preserve"]
 
 
 def small_config(**changes: object) -> NetworkConfig:
@@ -23,7 +68,7 @@ def small_config(**changes: object) -> NetworkConfig:
         "depth": 5,
         "heads": 2,
         "stages": (1, 2, 4),
-        "completion": CompletionConfig(dim=24, depth=1, heads=2),
+        "completion": small_completion("assembly"),
         "decoder": DecoderConfig(feature_size=4, finest=2, norm="channel"),
         "air_level": 0.06,
         "air_fraction": 0.02,
@@ -31,25 +76,55 @@ def small_config(**changes: object) -> NetworkConfig:
     return NetworkConfig(**(values | changes))  # type: ignore[arg-type]
 
 
+def small_completion(kind: Kind) -> CompletionConfig:
+    """A completion as wide as :func:`small_config`'s encoder."""
+    return CompletionConfig(kind=kind, dim=24, depth=1, heads=2)
+
+
 def make_network(config: NetworkConfig, seed: int = 0) -> SparseUNETR:
     """A network with random weights large enough that every part changes the answer."""
     torch.manual_seed(seed)
     network = SparseUNETR(config)
+    torch.manual_seed(seed)  # the same encoder whatever the decoder
     with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.15 * torch.randn_like(parameter))
+        for name, parameter in network.named_parameters():
+            size = 0.5 if name.startswith("sparsifier.") else 0.15
+            parameter.add_(size * torch.randn_like(parameter))
     return network.eval()
 
 
-@pytest.fixture(params=["finest 1, instance", "finest 2, channel", "finest 2, open"])
+def make_case(case: tuple[str, str, str]) -> SparseUNETR:
+    """The network of one of the :data:`CASES`."""
+    method, completion, decoder = case
+    return make_network(
+        small_config(
+            sparsifier=method,
+            completion=small_completion(cast(Kind, completion)),
+            decoder=DECODERS[decoder],
+        )
+    )
+
+
+def settings_of(network: SparseUNETR) -> tuple[float, ...]:
+    """Settings at which a small network prunes, rising."""
+    return SETTINGS[network.config.sparsifier]
+
+
+def middle_setting(network: SparseUNETR) -> float:
+    """A setting at which a small network prunes some tokens at every stage, but not all."""
+    return SETTINGS.get(network.config.sparsifier, (0.3, 0.3))[1]
+
+
+@pytest.fixture(params=CASES, ids="-".join)
 def network(request: pytest.FixtureRequest) -> SparseUNETR:
-    """The published decoder, the half-resolution one, and one with detail for open tokens."""
-    kinds = {
-        "finest 1, instance": DecoderConfig(4, 1, "instance"),
-        "finest 2, channel": DecoderConfig(4, 2, "channel"),
-        "finest 2, open": DecoderConfig(4, 2, "channel", "open"),
-    }
-    return make_network(small_config(decoder=kinds[request.param]))
+    """A network of each method that prunes."""
+    return make_case(request.param)
+
+
+@pytest.fixture(params=CASES + DENSE_CASES, ids="-".join)
+def any_network(request: pytest.FixtureRequest) -> SparseUNETR:
+    """A network of each method, the dense one too."""
+    return make_case(request.param)
 
 
 @pytest.fixture
@@ -60,3 +135,43 @@ def windows() -> Tensor:
     radius = torch.stack(torch.meshgrid(*axes, indexing="ij")).square().sum(0).sqrt()
     noise = 0.2 + torch.rand(2, 1, 32, 48, 32, generator=generator)
     return noise * torch.stack([radius < 0.9, radius < 0.6])[:, None]
+
+
+@pytest.fixture
+def air_and_tissue(windows: Tensor) -> Tensor:
+    """A window of air, then one with tissue."""
+    return torch.stack([torch.zeros_like(windows[0]), windows[1]])
+
+
+def layout_of(*counts: int, grid: tuple[int, int, int] = (4, 6, 4)) -> TokenLayout:
+    """Windows in which the first so many cells of the grid hold a token."""
+    cells = grid[0] * grid[1] * grid[2]
+    tokens = torch.arange(cells)[None] < torch.tensor(counts)[:, None]
+    return TokenLayout.of(tokens.view(len(counts), *grid))
+
+
+def scored(
+    layout: TokenLayout, scores: list[Scores], decisions: list[Decision] | None = None
+) -> tuple[Scored, ...]:
+    """A stage at which all tokens of all windows were judged."""
+    decisions = decisions or [Decision(torch.ones_like(s.importance) > 0) for s in scores]
+    parts = layout.rows.split(layout.counts)
+    return tuple(Scored(r, s, d) for r, s, d in zip(parts, scores, decisions, strict=True))
+
+
+def make_encoded(layout: TokenLayout, x: Tensor | None = None, **changes: Any) -> Encoded:
+    """What an encoder hands on that pruned nothing; change what a test is about."""
+    size = layout.size
+    values: dict[str, Any] = {
+        "setting": 0.5,
+        "fate": "pruned",
+        "x": torch.zeros(size, 24) if x is None else x,
+        "hidden": (),
+        "left": torch.zeros(size, dtype=torch.uint8),
+        "label": torch.full((size,), -1),
+        "went_on": torch.ones(size),
+        "scored": (),
+        "log": BlockLog(),
+        "notes": (),
+    }
+    return Encoded(layout, **(values | changes))

@@ -1,8 +1,9 @@
-"""STP and MTA against the paper (Zhou et al., IPMI 2023): formulas by hand, gradients, sizes."""
+"""STP against the paper (Zhou et al., IPMI 2023): formulas by hand, gradients, sizes."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -10,9 +11,8 @@ from torch import Tensor
 
 from napari_sparseseg.network import NetworkConfig, SparseUNETR
 from napari_sparseseg.network.blocks import Block, block_macs, sincos_positions
-from napari_sparseseg.network.completion import TokenAssembly
-from napari_sparseseg.network.encoder import BlockLog, Encoded, Group
-from napari_sparseseg.network.layout import TokenLayout
+from napari_sparseseg.network.decoder import Box
+from napari_sparseseg.network.sparsifiers import make_sparsifier
 from napari_sparseseg.network.sparsifiers.stp import ScoreNetwork
 from napari_sparseseg.network.sparsifiers.topk import keep_best, soft_top_k, stage_quota
 from tests.network.conftest import make_network, small_config
@@ -22,9 +22,8 @@ def gelu(x: float) -> float:
     return 0.5 * x * (1 + math.erf(x / math.sqrt(2)))
 
 
-def test_score_by_hand() -> None:
-    """Width 4, two tokens, weights that pass single numbers through every layer."""
-    scorer = ScoreNetwork(4)
+def simple_scorer(scorer: Any) -> None:
+    """Width 4, with weights that pass single numbers through every layer."""
     with torch.no_grad():
         for parameter in scorer.parameters():
             parameter.zero_()
@@ -34,15 +33,28 @@ def test_score_by_hand() -> None:
         scorer.rate[0].weight[0, 2] = 2.0  # ... plus twice the first global one
         scorer.rate[2].weight[0, 0] = 1.0
         scorer.rate[4].weight[0, 0] = 1.0
+
+
+def test_score_by_hand() -> None:
+    scorer = ScoreNetwork(4)
+    simple_scorer(scorer)
     # LayerNorm of (3, 1, 1, -1) and (1, -1, 3, 1): mean 1, variance 2
     n = 2 / math.sqrt(2 + 1e-5)
     shared = (gelu(0.0) + gelu(n)) / 2  # the mean of feature 2 over both tokens
-    expected = []
-    for local in (gelu(n), gelu(0.0)):
-        s = gelu(gelu(local + 2 * shared))
-        expected.append(-math.log(1 + math.exp(-s)))
-    scores = scorer(torch.tensor([[3.0, 1.0, 1.0, -1.0], [1.0, -1.0, 3.0, 1.0]]))
-    assert scores.tolist() == pytest.approx(expected, abs=1e-6)
+    expected = [gelu(gelu(local + 2 * shared)) for local in (gelu(n), gelu(0.0))]
+    tokens = torch.tensor([[3.0, 1.0, 1.0, -1.0], [1.0, -1.0, 3.0, 1.0]])
+    assert scorer(tokens).tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_importance_is_the_log_of_the_sigmoid_of_the_score() -> None:
+    config = small_config(dim=4)
+    stp: Any = make_sparsifier(config)
+    simple_scorer(stp.scorers[1])
+    tokens = torch.tensor([[3.0, 1.0, 1.0, -1.0], [1.0, -1.0, 3.0, 1.0]])
+    n = 2 / math.sqrt(2 + 1e-5)
+    s = [gelu(gelu(local + gelu(0.0) + gelu(n))) for local in (gelu(n), gelu(0.0))]
+    expected = [-math.log(1 + math.exp(-value)) for value in s]
+    assert stp.score(1, tokens).importance.tolist() == pytest.approx(expected, abs=1e-6)
 
 
 def test_quota_follows_the_released_settings() -> None:
@@ -89,13 +101,24 @@ def test_sampling_prefers_high_scores() -> None:
     assert 0.72 < drawn / 4000 < 0.78
 
 
-def test_gradient_reaches_every_scorer_through_kept_and_pruned_tokens(windows: Tensor) -> None:
+def test_gradient_of_the_segmentation_reaches_every_scorer(windows: Tensor) -> None:
+    """There is no other loss; pruned tokens feel it through the completion alone."""
     network = make_network(small_config()).train()
-    network(windows, 0.3).square().mean().backward()
+    output = network.finish(network.prepare(windows), 0.3)
+    gates: list[Any] = [w.decision.gate for stage in output.encoded.scored for w in stage]
+    for gate in gates:
+        gate.retain_grad()
+    labels = torch.ones(len(output.encoded.layout.cells), 4) / 4
+    assert float(network.sparsifier.loss(output.encoded, labels)) == 0
+    output.logits.square().mean().backward()
     for scorer in network.sparsifier.scorers:  # type: ignore[union-attr]
         last = scorer.rate[-1].weight.grad
         assert last is not None
         assert last.abs().sum() > 0
+    for gate in gates:
+        pruned = gate.detach() < 0.5
+        assert gate.grad[pruned].any()
+        assert gate.grad[~pruned].any()
 
 
 def test_training_shortens_the_sequence_without_changing_values(windows: Tensor) -> None:
@@ -109,27 +132,22 @@ def test_training_shortens_the_sequence_without_changing_values(windows: Tensor)
     assert sum(lengths[-1]) < sum(lengths[0])
 
 
-def test_assembly_by_hand() -> None:
-    """MTA without its transformer block: every token keeps its place and its own group's maps."""
-    config = small_config(stages=(1,), depth=2)
-    assembly = TokenAssembly(config)
-    assembly.blocks = torch.nn.ModuleList()
-    open_tokens = torch.zeros(1, 4, 6, 4, dtype=torch.bool)
-    open_tokens[0, 0, 0, 1] = open_tokens[0, 2, 3, 0] = True
-    layout = TokenLayout.of(open_tokens)
-    x = torch.randn(3, 24)
-    groups = (Group(x[2:], torch.tensor([2])), Group(x[:2], torch.tensor([0, 1])))
+def test_sampled_gates_do_not_move_features(windows: Tensor) -> None:
+    """Gates of value 1 at every stage: inference with the tokens that training drew agrees."""
+    network = make_network(small_config()).train()
     with torch.no_grad():
-        assembly.layer_tokens.copy_(torch.randn(2, 24))
-        result = assembly(Encoded(layout, groups, (), BlockLog(), torch.ones(3)))
-        codes = sincos_positions(config.grid, 24)
-        for row, group, position in ((0, 1, None), (1, 1, 1), (2, 0, 2 * 24 + 3 * 4)):
-            y = assembly.linears[group](assembly.norms[group](x[row]))
-            y = y + assembly.layer_tokens[group]
-            if position is not None:  # the class token gets no position
-                y = y + codes[position]
-            expected = assembly.out(assembly.norm(y))
-            assert torch.allclose(result[row], expected, atol=1e-5)
+        drawn = network.finish(network.prepare(windows), 0.3)
+        decisions = {
+            (stage, len(w.rows)): w.decision
+            for stage, scored in enumerate(drawn.encoded.scored)
+            for w in scored
+        }
+        network.eval()
+        network.sparsifier.decide = (  # type: ignore[method-assign]
+            lambda stage, scores, setting: decisions[stage, len(scores.importance)]
+        )
+        replayed = network.finish(network.prepare(windows), 0.3)
+    assert (drawn.logits - replayed.logits).abs().max() <= 1e-4
 
 
 def test_positions_by_hand() -> None:
@@ -145,6 +163,8 @@ def test_positions_by_hand() -> None:
 def test_block_operations_by_hand() -> None:
     """12 squares of the width per row, and two products of 3 x 3 and 2 x 2 attention."""
     assert block_macs((3, 2), dim=10) == 12 * 100 * 5 + 2 * 10 * (9 + 4)
+    # a query less in the first window: one output row, and 2 x 3 instead of 3 x 3
+    assert block_macs((3, 2), 10, attending=(2, 2)) == 100 * (11 * 5 + 4) + 2 * 10 * (6 + 4)
 
 
 def test_attention_stays_inside_a_window() -> None:
@@ -169,12 +189,13 @@ def test_published_size() -> None:
     parameters = sum(p.numel() for p in network.parameters())
     assert parameters / 1e6 == pytest.approx(106.3, abs=0.1)
     assert block_macs((1729,), 768) / 1e9 == pytest.approx(16.8, abs=0.05)
-    decoder, completion = network.decoder.macs(), network.completion.macs((1729,))
+    decoder = network.decoder.macs(Box((0, 0, 0), (12, 12, 12)))
+    completion = network.completion.macs((1729,), 1729)
     assert completion / 1e9 == pytest.approx(18.9, abs=0.05)
     assert decoder / 1e9 == pytest.approx(55.8, abs=0.2)
     alive = [1728, 172, 17, 1]
     blocks = sum(3 * block_macs((n + 1,), 768) for n in alive)
-    scoring = sum(network.sparsifier.macs(n) for n in alive[:3])
+    scoring = sum(network.sparsifier.macs(stage, n) for stage, n in enumerate(alive[:3]))
     embedding = 96**3 * 768
     total = blocks + scoring + embedding + completion + decoder
     assert total / 1e9 == pytest.approx(131.9, abs=0.4)

@@ -60,8 +60,13 @@ class RandomChoice(Sparsifier):
 
     @property
     def follows(self) -> Sparsifier | None:
-        """The inner sparsifier; while training, the number it lets go on is asked on the way."""
-        return None if self.training else self.inner
+        """The inner sparsifier, unless its number can be asked on the way.
+
+        That is so for a plain quota, and good enough while training. The operations of the run
+        that is followed are not counted: it belongs to the comparison, not to the control.
+        """
+        asked = self.training or isinstance(self.inner, TopKSparsifier)
+        return None if asked else self.inner
 
     def stages(self) -> tuple[int, ...]:
         """Decide where the inner sparsifier does."""

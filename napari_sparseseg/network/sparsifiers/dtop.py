@@ -2,6 +2,8 @@
 
 Carried to 3-D: a token stands for a patch of 8x8x8 voxels, and it may exit only if its whole
 patch is confidently one class, because the class becomes the label of every voxel in it.
+
+Option ``width``: width of the heads; half that of the tokens if left out, as published.
 """
 
 from __future__ import annotations
@@ -72,13 +74,14 @@ class GradingHead(nn.Module):
 
     Parameters
     ----------
-    dim, classes, heads : int
-        Width of the tokens, number of classes, attention heads.
+    dim, inner : int
+        Width of the tokens, and of the head.
+    classes, heads : int
+        Number of classes, attention heads.
     """
 
-    def __init__(self, dim: int, classes: int, heads: int) -> None:
+    def __init__(self, dim: int, inner: int, classes: int, heads: int) -> None:
         super().__init__()
-        inner = dim // 2
         self.classes = classes
         self.embed = nn.Sequential(nn.Linear(dim, inner), nn.LayerNorm(inner))
         self.queries = nn.Parameter(torch.randn(classes, inner) * 0.02)
@@ -128,8 +131,9 @@ class EarlyExit(Sparsifier):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config, "dtop")
+        self.width = int(config.options.get("width", config.dim // 2))
         self.graders = nn.ModuleList(
-            GradingHead(config.dim, config.classes, config.heads) for _ in config.stages
+            GradingHead(config.dim, self.width, config.classes, config.heads) for _ in config.stages
         )
 
     def score(self, stage: int, tokens: Tensor) -> Scores:
@@ -186,7 +190,7 @@ class EarlyExit(Sparsifier):
         """Count the linear layers and products of a head."""
         if not tokens:
             return 0
-        dim, n = self.config.dim // 2, self.config.classes
-        per_token = 2 * dim * dim + _LAYERS * (2 * dim * dim + 2 * n * dim)
+        dim, n = self.width, self.config.classes
+        per_token = self.config.dim * dim + _LAYERS * (2 * dim * dim + 2 * n * dim)
         per_query = 2 * dim + _LAYERS * (14 * dim * dim + 2 * n * dim)
         return tokens * per_token + n * per_query

@@ -2,11 +2,18 @@
 
 Beyond the paper, whose target rates are fixed, one network serves every keep ratio: the bar that
 a gate's score must reach moves with the target.
+
+Option ``standardise``: the published gates are pulled to their rate while noise is added to them.
+Without the noise, at inference, gates that tell tokens apart less than the noise did let all of
+them run or none. With this option a gate's score is measured in its own mean and spread over the
+training scans, so that the share of tokens above the bar is the rate without noise as well. It
+is the same for every scan, and a scan with more tokens above it still runs more.
 """
 
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +27,10 @@ if TYPE_CHECKING:
     from napari_sparseseg.network.encoded import Encoded
 
 _RATE_WEIGHT = 4.0
+_SCALE = 3.0
+"""Logits per spread of a standardised score; the noise of the gates has a spread of 1.8."""
+_MEMORY = 0.02
+"""Weight of the newest window in a gate's mean and spread."""
 
 
 def gate_targets(gates: int, keep_ratio: float) -> tuple[float, ...]:
@@ -58,6 +69,33 @@ class Gate(nn.Module):
         return run - skip
 
 
+class Standardiser(nn.Module):
+    """Measure margins in their mean and spread over the training scans."""
+
+    mean: Tensor
+    spread: Tensor
+    windows: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("spread", torch.ones(()))
+        self.register_buffer("windows", torch.zeros(()))
+
+    def forward(self, margin: Tensor) -> Tensor:
+        """Return ``(tokens,)`` scores; while training, learn from these tokens."""
+        if self.training and len(margin) > 1:
+            self._learn(margin.detach())
+        return (margin - self.mean) / self.spread.clamp_min(1e-3)
+
+    @torch.no_grad()
+    def _learn(self, margin: Tensor) -> None:
+        self.windows += 1
+        weight = float((1 / self.windows).clamp_min(_MEMORY))
+        self.mean.lerp_(margin.mean(), weight)
+        self.spread.lerp_((margin - self.mean).square().mean().sqrt(), weight)
+
+
 class BlockGates(Sparsifier):
     """A gate before each block behind the first stage; every token is judged at every gate."""
 
@@ -66,6 +104,9 @@ class BlockGates(Sparsifier):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config, "svit")
         self.gates = nn.ModuleList(Gate(config.dim) for _ in self.stages())
+        self.standardisers = nn.ModuleList(
+            Standardiser() for _ in self.gates if config.options.get("standardise")
+        )
         # softplus of these is how far the bar moves with the target, 1 at the start
         self.slopes = nn.Parameter(torch.full((len(self.gates),), math.log(math.e - 1)))
 
@@ -75,12 +116,17 @@ class BlockGates(Sparsifier):
 
     def _bar(self, stage: int, target: float) -> Tensor:
         """Return what a gate adds to the margins for a target rate: less for a lower one."""
+        if self.standardisers:
+            return self.slopes.new_tensor(_SCALE * NormalDist().inv_cdf(target))
         return F.softplus(self.slopes[stage]) * math.log(target / (1 - target))
 
     def score(self, stage: int, tokens: Tensor) -> Scores:
         """Score tokens in float32: the margin of the gate, whatever the target."""
         with torch.autocast(tokens.device.type, enabled=False):
-            return Scores(self.gates[stage](tokens.float()))
+            margin = self.gates[stage](tokens.float())
+            if self.standardisers:
+                margin = _SCALE * self.standardisers[stage](margin)
+            return Scores(margin)
 
     def decide(self, stage: int, scores: Scores, setting: float) -> Decision:
         """Let the tokens run whose margin reaches the bar; sampled while training.
