@@ -1,6 +1,7 @@
 # `make demo` and `make test` work on a fresh machine; `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help libraries virtual-libraries setup demo test check lint format export evaluate bench
+.PHONY: help libraries virtual-libraries setup demo test check lint format export evaluate bench \
+	evaluate-brain evaluate-hippocampus
 # The set-up of one target must not run beside that of another.
 .NOTPARALLEL:
 
@@ -12,7 +13,7 @@ export PYTHON
 SCREEN := $(DISPLAY)$(WAYLAND_DISPLAY)$(filter Darwin,$(shell uname -s))
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "PYTHON=... names the Python for .venv, PYTEST_ARGS=... goes to pytest."
 
 libraries:
@@ -50,19 +51,33 @@ format: setup  ## let ruff mend and format the code
 
 DATA ?= ../shared/data
 RUNS ?= runs
-MODELS := $(foreach m,dense stp,napari_sparseseg/training/recipes/brain-mr-$(m).toml)
 TRAINING := .venv/bin/python -m napari_sparseseg.training
 RESULTS := benchmarks/results
+METHODS := dense stp dtop svit apformer
+recipes = $(foreach m,$(2),napari_sparseseg/training/recipes/$(1)-$(m).toml)
+BRAIN := $(call recipes,brain-mr,$(METHODS))
+HIPPOCAMPUS := $(call recipes,hippocampus-mr,$(METHODS))
+# Trained for the comparison only: they are not shipped.
+COMPARED := $(call recipes,hippocampus-mr,truncated none svit-published)
 
 export: setup  ## register the models of finished training runs (RUNS=...)
-	$(TRAINING).export $(MODELS) --runs $(RUNS) --weights weights
+	$(TRAINING).export $(BRAIN) $(HIPPOCAMPUS) --runs $(RUNS) --weights weights
+	$(TRAINING).export $(COMPARED) --runs $(RUNS) --weights $(RUNS)/models
 	mkdir -p $(RESULTS)/training
-	for r in $(RUNS)/*/; do cp $$r/log.csv $(RESULTS)/training/$$(basename $$r).csv; \
-	  cp $$r/curve.png $(RESULTS)/training/$$(basename $$r).png; done
+	for log in $(RUNS)/*/log.csv; do run=$$(dirname $$log); name=$$(basename $$run); \
+	  cp $$log $(RESULTS)/training/$$name.csv; cp $$run/curve.png $(RESULTS)/training/$$name.png; done
 
-evaluate: setup  ## measure the registered models and write their cards (DATA=...)
-	$(TRAINING).evaluate $(MODELS) --data $(DATA) --out $(RESULTS)/brain-mr.json
-	$(TRAINING).card $(MODELS) --results $(RESULTS)/brain-mr.json --logs $(RESULTS)/training
+evaluate: evaluate-brain evaluate-hippocampus  ## measure every registered model (DATA=..., RUNS=...)
+
+evaluate-brain: setup  ## measure the brain-mr models and write their cards
+	$(TRAINING).evaluate $(BRAIN) --data $(DATA) --out $(RESULTS)/brain-mr.json
+	$(TRAINING).card $(BRAIN) --results $(RESULTS)/brain-mr.json --logs $(RESULTS)/training
+
+evaluate-hippocampus: setup  ## measure the hippocampus-mr models, write docs/hippocampus.md and cards
+	$(TRAINING).evaluate_scans $(HIPPOCAMPUS) $(COMPARED) --data $(DATA)/hippocampus \
+	  --others $(RUNS)/models --out $(RESULTS)/hippocampus-mr.json
+	$(TRAINING).scans_page $(RESULTS)/hippocampus-mr.json --out docs/hippocampus.md
+	$(TRAINING).card $(HIPPOCAMPUS) --results $(RESULTS)/hippocampus-mr.json --logs $(RESULTS)/training
 
 bench: setup  ## measure the slider and write docs/performance.md
 	.venv/bin/python benchmarks/slider.py --out $(RESULTS)/slider.json --page docs/performance.md

@@ -8,16 +8,15 @@ from typing import Annotated
 import torch
 import typer
 
-from napari_sparseseg.training.anatomy import load_anatomy
 from napari_sparseseg.training.curve import draw_curve
-from napari_sparseseg.training.loop import Run, train
+from napari_sparseseg.training.loop import train
 from napari_sparseseg.training.recipe import load_recipe
-from napari_sparseseg.training.synthesis import Synthesiser
+from napari_sparseseg.training.run import CHECKPOINT, Run, find_start
 
 
 def main(
     recipe: Annotated[Path, typer.Argument(help="Training recipe (TOML).")],
-    data: Annotated[Path, typer.Option(help="Folder with the label maps.")],
+    data: Annotated[Path, typer.Option(help="Folder of the data set.")],
     out: Annotated[
         Path,
         typer.Option(help="Folder for checkpoint, log and curve; other runs lie beside it."),
@@ -32,18 +31,13 @@ def main(
         torch.set_num_threads(threads)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     plan = load_recipe(recipe)
-    files = [f for f in sorted(data.glob("*.nii.gz")) if not _held_out(f, plan.validation)]
-    start = out.parent / plan.start / "checkpoint.pt" if plan.start else None
+    resumed = (out / CHECKPOINT).exists()
+    start = find_start(plan.start, out.parent) if plan.start and not resumed else None
     run = Run.create(plan, device, start)
-    if (out / "checkpoint.pt").exists():
-        run.resume(out / "checkpoint.pt")
-    source = Synthesiser(load_anatomy(files), plan.data, plan.seed + run.step, device)
-    train(run, source, out, save_every=save_every, minutes=minutes)
+    if resumed:
+        run.resume(out / CHECKPOINT)
+    train(run, plan.data.open(data, device), out, save_every=save_every, minutes=minutes)
     draw_curve(out / "log.csv", out / "curve.png")
-
-
-def _held_out(file: Path, names: tuple[str, ...]) -> bool:
-    return any(name in file.name for name in names)
 
 
 if __name__ == "__main__":

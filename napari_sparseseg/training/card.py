@@ -10,46 +10,31 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from napari_sparseseg.methods import METHODS
 from napari_sparseseg.report import NOTICE
+from napari_sparseseg.training import heads_page, scans_page
+from napari_sparseseg.training.losses import LossWeights
 from napari_sparseseg.training.recipe import Recipe, load_recipe
+from napari_sparseseg.training.synthesis import SynthesisConfig
 from napari_sparseseg.weights import ModelInfo, find_model
 
-_ABOUT = {
-    "stp": (
-        "Soft top-k token pruning with multi-layer token assembly (STP + MTA; Zhou et al., "
-        "IPMI 2023, arXiv 2303.06522) in a small UNETR with 8x8x8 patches. One checkpoint "
-        "serves every keep ratio: the ratio was drawn anew at each training step. Unlike the "
-        "published decoder, whose image branch serves every patch and lets the network ignore "
-        "its tokens, a token pruned at the first stage gets no image detail here."
-    ),
-    "dense": (
-        "The dense twin of `brain-mr-stp`: the same network and start with nothing pruned. It "
-        "is the reference for what pruning costs. The steps below tell how much training each "
-        "had; `brain-mr-stp` at keep ratio 1 in its own card is a second reference, with the "
-        "same weights."
-    ),
+_COMPLETIONS = {
+    "assembly": "Multi-layer token assembly (MTA) rebuilds the full token map for the decoder.",
+    "mask": "A learned mask token stands for every pruned token; the completion fills them in.",
+    "preserve": "Tokens that do not go on keep the features that they have; the decoder's skips "
+    "are the token maps of the stages.",
 }
-_DATA = """\
-Twenty whole-head label maps at 1 mm (SynthSeg; Billot et al., Medical Image Analysis 2023;
-Apache-2.0), {held} of them held out for validation. No real scan was used for training:
-every training image is synthesised from a label map (random affine and elastic deformation, a
-Gaussian intensity for each tissue, bias field, blur or thick slices, noise; 70 % without the
-skull), after SynthSeg. **Contrasts seen:** T1-like only (white matter brighter than grey matter,
-grey matter brighter than fluid, with jitter).
-"""
-_LIMITS = """\
-* Other contrasts (T2, FLAIR, proton density), contrast agents, tumours, lesions, surgery, and
-  infants were not trained on. White-matter lesions count as white matter.
-* Left and right are not told apart.
-* **CSF** is all fluid around the brain, as in the training maps. FreeSurfer's label 24, against
-  which `brain-t1` is measured, is a far smaller region, so this Dice is near zero by definition
-  and pulls the mean over 17 structures down; the mean over the other 16 stands beside it.
-* The labels of `brain-t1` were made by FreeSurfer, not by hand: the figures state agreement.
-* The network works at {spacing:g} mm; finer detail is interpolated.
-"""
+_LOSSES = {
+    "dice": "Dice",
+    "cross_entropy": "cross-entropy on soft labels",
+    "token": "cross-entropy of the class mix of every completed token",
+    "score": "a listwise loss that ranks the scores by each token's share of the error (our option "
+    "beside the published recipe; the straight-through gradient of soft top-k is on as published)",
+    "method": "the method's own published loss",
+}
 
 
-def write_card(info: ModelInfo, chain: list[Recipe], figures: dict[str, Any], runs: Path) -> str:
+def write_card(info: ModelInfo, chain: list[Recipe], results: dict[str, Any], logs: Path) -> str:
     """Return the text of a model card.
 
     Parameters
@@ -58,40 +43,68 @@ def write_card(info: ModelInfo, chain: list[Recipe], figures: dict[str, Any], ru
         The registered model.
     chain : list of Recipe
         The runs that it was trained in, the last one its own.
-    figures : dict
-        Its entry in the evaluation JSON.
-    runs : Path
+    results : dict
+        The evaluation JSON that holds its figures.
+    logs : Path
         Folder with the training logs, ``<run>.csv``.
     """
     recipe = chain[-1]
+    if isinstance(recipe.data, SynthesisConfig):
+        cases = {"val": len(recipe.data.validation)}
+        figures = heads_page.figures(info.name, results)
+    else:
+        cases = results["cases"]
+        figures = scans_page.figures(info.name, results)
+    limits = f"{recipe.task.limits}* The network works at {info.spacing:g} mm; finer detail is "
     parts = [
         f"# {info.name}",
-        f"**{info.title}.** {_ABOUT[info.method]}",
+        f"**{info.title}.** {_about(chain)}",
         f"{NOTICE} {info.modality}. Licence of the weights: {info.license}.",
         f"`{info.path.name}`, {info.path.stat().st_size / 1e6:.1f} MB, sha256 `{info.sha256}`",
         "## Training data",
-        _DATA.format(held=len(recipe.validation)),
+        recipe.task.data.format(**cases),
         "## Recipe",
-        _recipe_lines(chain, runs),
+        _recipe_lines(chain, logs),
         "## Figures",
-        _explain(figures),
-        _ratio_table(figures["arms"]),
-        "### Structure by structure",
-        _structure_table(figures["arms"]),
+        figures,
         "## Limits",
-        _LIMITS.format(spacing=info.spacing),
+        limits + "interpolated.",
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def _recipe_lines(chain: list[Recipe], runs: Path) -> str:
+def _about(chain: list[Recipe]) -> str:
+    """Say what the model does, from its method and its architecture."""
+    recipe = chain[-1]
+    network, method = recipe.network, METHODS[recipe.network.sparsifier]
+    said = [method.about]
+    if method.source:
+        said.append(f"After {method.source}, in a small UNETR with patches of 8x8x8 voxels.")
+    if method.control:
+        said.append(_COMPLETIONS[network.completion.kind])
+        said.append(
+            f"One checkpoint serves every {method.control.name}: it was drawn anew at each "
+            "training step."
+        )
+    if network.decoder.detail == "open":
+        said.append(
+            "Unlike the published decoder, whose image branch serves every patch and lets the "
+            "network ignore its tokens, a token pruned at the first stage gets no image detail "
+            "here."
+        )
+    return " ".join(said)
+
+
+def _recipe_lines(chain: list[Recipe], logs: Path) -> str:
     lines = []
     for run in chain:
-        steps, seconds = _length(runs / f"{run.name}.csv")
-        ratios = ", ".join(f"{ratio:g}" for ratio in run.keep_ratios)
+        steps, seconds = _length(logs / f"{run.name}.csv")
+        control = METHODS[run.network.sparsifier].control
+        drawn = ", ".join(f"{setting:g}" for setting in run.settings)
+        windows = "one window" if run.batch == 1 else f"{run.batch} windows"
         lines.append(
-            f"* `{run.name}`: {steps} steps of one window, {seconds / 60:.0f} minutes on a "
-            f"busy machine, keep ratio {ratios}"
+            f"* `{run.name}`: {steps} steps of {windows}, {seconds / 60:.0f} minutes on a busy "
+            f"machine, {f'{control.name} {drawn}' if control else 'nothing pruned'}"
         )
     recipe = chain[-1]
     config, decoder = recipe.network, recipe.network.decoder
@@ -101,91 +114,39 @@ def _recipe_lines(chain: list[Recipe], runs: Path) -> str:
         f"{recipe.data.spacing:g} mm; decoder {decoder.feature_size} features, finest "
         f"convolutions at stride {decoder.finest}"
     )
+    if config.options:
+        options = ", ".join(f"`{name} = {value}`" for name, value in config.options.items())
+        lines.append(f"* Beyond the paper, an option of the sparsifier: {options}")
+    lines.append(f"* {_losses(recipe.loss, logs / f'{recipe.name}.csv')}")
     lines.append(
-        "* Dice + cross-entropy on soft labels, cross-entropy of the class mix of every "
-        "completed token, and a listwise loss that ranks the scores by each token's share of "
-        "the error (our option beside the published recipe; the straight-through gradient of "
-        "soft top-k is on as published)"
-    )
-    lines.append(
-        "* AdamW, bf16, two CPU cores; the exact settings are in "
+        "* AdamW, bf16, CPU; the exact settings are in "
         "`napari_sparseseg/training/recipes/`, the logs in `benchmarks/results/training/`"
     )
     return "\n".join(lines)
 
 
+def _losses(weights: LossWeights, log: Path) -> str:
+    """Name the terms of the loss that counted."""
+    rows = _read_log(log)
+    counted = [
+        words
+        for term, words in _LOSSES.items()
+        if getattr(weights, term) and any(float(row.get(term, 0)) for row in rows)
+    ]
+    return " + ".join(counted)
+
+
 def _length(log: Path) -> tuple[int, float]:
     """Return the steps of a run and its seconds; the clock restarts with each resumption."""
-    with log.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = _read_log(log)
     clock = np.array([float(row["seconds"]) for row in rows])
     pauses = clock[:-1][np.diff(clock) < 0]
     return int(rows[-1]["step"]), float(clock[-1] + pauses.sum())
 
 
-def _explain(figures: dict[str, Any]) -> str:
-    validation = figures["validation"]
-    return (
-        f"Dice by MONAI. `brain-t1`: a real T1 scan that was never trained on; "
-        "intermediate checkpoints were looked at on it, choices were made on the validation "
-        "scans. "
-        f"Validation: {validation['scans']} synthetic scans of {len(validation['files'])} "
-        f"held-out heads, standard deviation over scans. Tokens and GMACs of `brain-t1`, counted "
-        f"from what ran. Random pruning drops as many tokens; mean over its seeds. Inference in "
-        f"{figures['precision']} on a CPU. Written by `make evaluate`."
-    )
-
-
-def _ratio_table(arms: list[dict[str, Any]]) -> str:
-    lines = [
-        "| keep ratio | sparsifier | tokens kept / pruned / air | GMACs | brain-t1, 17 | "
-        "brain-t1, 16 without CSF | validation, 17 |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for (ratio, method), group in _grouped(arms).items():
-        tokens, gmacs = group[0]["tokens"], group[0]["gmacs"]
-        real = np.mean([a["brain-t1"]["mean"] for a in group])
-        without = np.mean([_without_csf(a["brain-t1"]) for a in group])
-        held = np.mean([a["validation"]["mean"] for a in group])
-        spread = np.mean([a["validation"]["sd_over_scans"] for a in group])
-        lines.append(
-            f"| {ratio:g} | {method} | {tokens['kept']} / {tokens['pruned']} / {tokens['air']} | "
-            f"{gmacs['run']:.1f} of {gmacs['dense']:.1f} | {real:.3f} | {without:.3f} | "
-            f"{held:.3f} ± {spread:.3f} |"
-        )
-    return "\n".join(lines)
-
-
-def _structure_table(arms: list[dict[str, Any]]) -> str:
-    groups = _grouped(arms)
-    shown = [key for key in groups if key[0] in (1.0, 0.5, 0.1)]
-    columns = [
-        (f"{test} {method} {ratio:g}", test, (ratio, method))
-        for test in ("brain-t1", "validation")
-        for ratio, method in shown
-    ]
-    lines = [
-        "| structure | " + " | ".join(title for title, _, _ in columns) + " |",
-        "|---" * (len(columns) + 1) + "|",
-    ]
-    for name in arms[0]["brain-t1"]["structures"]:
-        cells = [
-            f"{np.mean([a[test]['structures'][name] for a in groups[key]]):.3f}"
-            for _, test, key in columns
-        ]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _grouped(arms: list[dict[str, Any]]) -> dict[tuple[float, str], list[dict[str, Any]]]:
-    groups: dict[tuple[float, str], list[dict[str, Any]]] = {}
-    for arm in arms:
-        groups.setdefault((arm["keep_ratio"], arm["sparsifier"]), []).append(arm)
-    return groups
-
-
-def _without_csf(summary: dict[str, Any]) -> float:
-    return float(np.mean([v for k, v in summary["structures"].items() if k != "CSF"]))
+def _read_log(log: Path) -> list[dict[str, str]]:
+    with log.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def _chain(path: Path) -> list[Recipe]:
@@ -201,12 +162,11 @@ def main(
     logs: Annotated[Path, typer.Option(help="Folder with the training logs.")],
 ) -> None:
     """Write the card of each model beside its weights."""
-    figures = {m["model"]: m for m in json.loads(results.read_text())["models"]}
+    measured = json.loads(results.read_text())
     for path in recipes:
         chain = _chain(path)
         info = find_model(chain[-1].name)
-        text = write_card(info, chain, figures[info.name], logs)
-        (info.path.parent / info.card).write_text(text)
+        (info.path.parent / info.card).write_text(write_card(info, chain, measured, logs))
 
 
 if __name__ == "__main__":

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-_TERMS = ("dice", "cross_entropy", "token", "score")
+from napari_sparseseg.training.loop import TERMS
+
 _WINDOW = 25
 
 
 def draw_curve(log: Path, picture: Path) -> None:
     """Draw the terms of the loss over the steps, each a running mean over 25 log lines.
+
+    Terms that are always zero are left out.
 
     Parameters
     ----------
@@ -28,11 +31,14 @@ def draw_curve(log: Path, picture: Path) -> None:
 
     with log.open(newline="") as file:
         rows = list(csv.DictReader(file))
+    if not rows:  # stopped before the first line
+        return
     steps = np.array([int(row["step"]) for row in rows])
     width = min(_WINDOW, max(1, len(rows)))
-    figure, axes = plt.subplots(1, len(_TERMS), figsize=(14, 3), layout="constrained")
-    for axis, term in zip(axes, _TERMS, strict=True):
-        values = np.array([float(row[term]) for row in rows])
+    curves = {term: np.array([float(row[term]) for row in rows]) for term in TERMS}
+    curves = {term: values for term, values in curves.items() if values.any()}
+    figure, axes = plt.subplots(1, len(curves), figsize=(14, 3), layout="constrained")
+    for axis, (term, values) in zip(axes, curves.items(), strict=True):
         smooth = np.convolve(values, np.full(width, 1 / width), mode="valid")
         axis.plot(steps, values, color="0.85", linewidth=0.7)
         axis.plot(steps[width - 1 :], smooth, color="C0")

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from monai.losses import DiceLoss
 from torch import Tensor
 
-from napari_sparseseg.network.encoder import Encoded
+from napari_sparseseg.network.encoded import Encoded
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class LossWeights:
     score : float
         Teaches the scores where errors are; 0 trains them as published, by the
         straight-through gradient of the segmentation loss alone.
+    method : float
+        The sparsifier's own published loss, which has its published weights inside.
     balance : float
         Class weights of the cross-entropies are frequencies to the power of minus this: 0
         counts voxels alike, 1 counts classes alike.
@@ -39,7 +41,8 @@ class LossWeights:
     dice: float = 1.0
     cross_entropy: float = 1.0
     token: float = 0.3
-    score: float = 0.1
+    score: float = 0.0
+    method: float = 1.0
     balance: float = 0.25
 
 
@@ -137,14 +140,13 @@ def score_loss(encoded: Encoded, share: Tensor) -> Tensor:
     share : Tensor
         ``(tokens,)`` in the order of the layout.
     """
-    by_row = torch.zeros(encoded.layout.size, device=share.device)
-    by_row[encoded.layout.rows] = share
+    by_row = encoded.at_rows(share)
     terms = []
-    for windows in encoded.importance:
-        for rows, scores in windows:
-            target = by_row[rows]
+    for windows in encoded.scored:
+        for window in windows:
+            target = by_row[window.rows]
             target = target / target.sum().clamp_min(1e-12)
-            terms.append(-(target * F.log_softmax(scores, dim=0)).sum())
+            terms.append(-(target * F.log_softmax(window.scores.importance, dim=0)).sum())
     return torch.stack(terms).mean()
 
 

@@ -9,7 +9,12 @@ from typing import Any
 
 from napari_sparseseg.network.config import NetworkConfig
 from napari_sparseseg.training.losses import LossWeights
+from napari_sparseseg.training.scans import ScanConfig
 from napari_sparseseg.training.synthesis import SynthesisConfig
+from napari_sparseseg.training.tasks import TASKS, Task
+
+DATA = {"heads": SynthesisConfig, "scans": ScanConfig}
+"""Kinds of data: scans synthesised from label maps of heads, and real scans."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,9 @@ class OptimiserConfig:
         On matrices only, as in the STP recipe.
     average : float
         Decay of the exponential average of the weights, which is what gets exported.
+    sparsifier : float
+        Factor on the rate of the sparsifier's own weights, which begin at random where the rest
+        begins trained; DToP publishes 10.
     """
 
     rate: float = 8e-4
@@ -34,6 +42,7 @@ class OptimiserConfig:
     decay: int = 2_000
     weight_decay: float = 0.05
     average: float = 0.998
+    sparsifier: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -44,18 +53,24 @@ class Recipe:
     ----------
     name : str
         Name of the model.
+    task : Task
+        What it segments.
+    variant : str
+        What the title says of the model instead of its method's name; "" for the name.
     network : NetworkConfig
         Architecture.
-    data : SynthesisConfig
-        The generator.
-    validation : tuple of str
-        Substrings of file names kept for validation.
-    keep_ratios : tuple of float
-        Drawn per step; the first and the last, dense and smallest, twice as often.
+    data : SynthesisConfig or ScanConfig
+        Where samples come from.
+    settings : tuple of float
+        Settings of the sparsifier, drawn per step; the first and the last, dense and sparsest,
+        twice as often.
+    default : float
+        Setting that users start with.
     batch : int
         Windows per step.
     start : str
-        Name of the run whose checkpoint this one starts from, "" to start from scratch.
+        Name of the run, or else of the registered model, whose averaged weights this run
+        starts from; "" to start from scratch.
     copy_groups : bool
         Whether the completion of every group of pruned tokens starts as a copy of the kept
         ones': right after a start that pruned nothing.
@@ -68,10 +83,12 @@ class Recipe:
     """
 
     name: str
+    task: Task
     network: NetworkConfig
-    data: SynthesisConfig = field(default_factory=SynthesisConfig)
-    validation: tuple[str, ...] = ()
-    keep_ratios: tuple[float, ...] = (1.0,)
+    data: SynthesisConfig | ScanConfig
+    variant: str = ""
+    settings: tuple[float, ...] = (1.0,)
+    default: float = 1.0
     batch: int = 1
     start: str = ""
     copy_groups: bool = False
@@ -91,19 +108,18 @@ def load_recipe(path: Path) -> Recipe:
 
     Raises
     ------
-    TypeError
-        If the file names a field that does not exist.
+    TypeError, KeyError
+        If the file names a field, a task or a kind of data that does not exist.
     """
     data = _read_with_base(path)
     data["network"] = NetworkConfig.from_dict(data["network"])
-    synthesis = data.get("data", {})
-    if "window" in synthesis:
-        synthesis["window"] = tuple(synthesis["window"])
-    data["data"] = SynthesisConfig(**synthesis)
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in data["data"].items()}
+    kind = str(values.pop("kind"))
+    data["data"] = DATA[kind](**values)
+    data["task"] = TASKS[data["task"]]
     data["optimiser"] = OptimiserConfig(**data.get("optimiser", {}))
     data["loss"] = LossWeights(**data.get("loss", {}))
-    for key in ("validation", "keep_ratios"):
-        data[key] = tuple(data.get(key, ()))
+    data["settings"] = tuple(data.get("settings", (1.0,)))
     return Recipe(**data)
 
 

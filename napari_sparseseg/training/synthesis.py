@@ -8,6 +8,7 @@ field, a resolution and noise. Intensities follow the order of a T1-weighted sca
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from napari_sparseseg.intensity import normalise
-from napari_sparseseg.training.anatomy import FARTHEST_RIM, STRUCTURES, Anatomy, Head
+from napari_sparseseg.training.anatomy import (
+    FARTHEST_RIM,
+    STRUCTURES,
+    Anatomy,
+    Head,
+    load_anatomy,
+)
+from napari_sparseseg.training.source import Sample
 
 # where a structure's T1 intensity lies between grey (0) and white matter (1), and its spread
 _MIXTURE: dict[str, tuple[float, float]] = {
@@ -52,6 +60,8 @@ class SynthesisConfig:
         Probability that the window lies anywhere in the head, not around the brain.
     contrast : float
         Factor on the spread of the tissue intensities.
+    validation : tuple of str
+        Substrings of the names of label maps that are kept for validation.
     """
 
     window: tuple[int, int, int] = (80, 96, 80)
@@ -59,23 +69,21 @@ class SynthesisConfig:
     stripped: float = 0.6
     off_centre: float = 0.2
     contrast: float = 1.0
+    validation: tuple[str, ...] = ()
 
+    def open(self, data: Path, device: str = "cpu") -> Synthesiser:
+        """Load the label maps of a folder that are not held out."""
+        held = set(self.held_out(data))
+        files = [file for file in sorted(data.glob("*.nii.gz")) if file not in held]
+        return Synthesiser(load_anatomy(files), self, device)
 
-@dataclass(frozen=True)
-class Sample:
-    """A synthetic scan with its labels.
-
-    Attributes
-    ----------
-    image : Tensor
-        ``(1, 1, x, y, z)`` float32 normalised intensities.
-    subvoxels : Tensor
-        ``(8, x, y, z)`` uint8 classes of the eight 1 mm voxels under each voxel; their
-        histogram is the soft label, their first member a hard one.
-    """
-
-    image: Tensor
-    subvoxels: Tensor
+    def held_out(self, data: Path) -> list[Path]:
+        """List the label maps of a folder that are kept for validation."""
+        return [
+            file
+            for file in sorted(data.glob("*.nii.gz"))
+            if any(name in file.name for name in self.validation)
+        ]
 
 
 class Synthesiser:
@@ -87,23 +95,24 @@ class Synthesiser:
         Label maps.
     config : SynthesisConfig
         Widths of the draws.
-    seed : int
-        Seed of all draws.
     device : str
         Where the maps live and samples are made.
     """
 
-    def __init__(
-        self, anatomy: Anatomy, config: SynthesisConfig, seed: int, device: str = "cpu"
-    ) -> None:
+    def __init__(self, anatomy: Anatomy, config: SynthesisConfig, device: str = "cpu") -> None:
         self.anatomy, self.config, self.device = anatomy, config, device
-        self.rng = np.random.default_rng(seed)
-        self.generator = torch.Generator(device).manual_seed(seed)
+        self.generator = torch.Generator(device)
+        self.seed(0)
         self.classes = torch.from_numpy(anatomy.classes).to(device)
         self.maps = [torch.from_numpy(h.tissue).to(device) for h in anatomy.heads]
         self.rims = [torch.from_numpy(h.rim).to(device) for h in anatomy.heads]
         axes = (torch.arange(n, device=device) - (n - 1) / 2 for n in config.window)
         self.base = torch.stack(torch.meshgrid(*axes, indexing="ij")) * config.spacing
+
+    def seed(self, seed: int) -> None:
+        """Begin a new series of draws."""
+        self.rng = np.random.default_rng(seed)
+        self.generator.manual_seed(seed)
 
     def draw(self, head: int | None = None) -> Sample:
         """Draw one sample, from a given head or a random one."""

@@ -7,8 +7,9 @@ import math
 import pytest
 import torch
 
-from napari_sparseseg.network.encoder import BlockLog, Encoded
+from napari_sparseseg.network.encoded import BlockLog, Encoded, Scored
 from napari_sparseseg.network.layout import TokenLayout
+from napari_sparseseg.network.sparsifiers import Decision, Scores
 from napari_sparseseg.training.losses import (
     expected_error_share,
     score_loss,
@@ -65,14 +66,32 @@ def test_a_sliver_of_a_structure_does_not_outweigh_the_rest() -> None:
     assert expected_error_share(p, target).tolist() == pytest.approx([1 / 1.02, 0.02 / 1.02])
 
 
+def judged(layout: TokenLayout, scores: list[float]) -> Encoded:
+    """One window whose tokens were scored once; only that matters to the loss."""
+    a = torch.tensor(scores)
+    rows = torch.arange(layout.size)
+    scored = Scored(layout.rows, Scores(a), Decision(a > -9))
+    return Encoded(
+        layout=layout,
+        setting=1.0,
+        fate="pruned",
+        x=torch.zeros(layout.size, 6),
+        hidden=(),
+        left=torch.zeros_like(rows),
+        label=torch.full_like(rows, -1),
+        went_on=torch.ones(layout.size),
+        scored=((scored,),),
+        log=BlockLog(),
+        notes=(),
+    )
+
+
 def test_score_loss_is_least_where_scores_follow_the_errors() -> None:
     layout = TokenLayout.of(torch.ones(1, 1, 1, 3, dtype=torch.bool))
     share = torch.tensor([0.7, 0.2, 0.1])
 
     def loss(scores: list[float]) -> float:
-        a = torch.tensor(scores)
-        importance = (((torch.tensor([1, 2, 3]), a),),)
-        return score_loss(Encoded(layout, (), importance, BlockLog(), torch.ones(4)), share).item()
+        return score_loss(judged(layout, scores), share).item()
 
     best = [math.log(s) for s in (0.7, 0.2, 0.1)]
     entropy = -sum(s * math.log(s) for s in (0.7, 0.2, 0.1))

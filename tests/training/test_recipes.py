@@ -1,0 +1,117 @@
+"""The recipes that ship, and what they promise of one another."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from napari_sparseseg.methods import METHODS
+from napari_sparseseg.training.recipe import Recipe, load_recipe
+from tests.training.conftest import RECIPES
+
+FILES = sorted(RECIPES.glob("*.toml"))
+SHIPPED = ("dense", "stp", "dtop", "svit", "apformer")
+COMPARED = ("truncated", "none", "svit-published")
+OPTIONS = ("stp-mask", "edge")
+
+
+def recipe(name: str) -> Recipe:
+    return load_recipe(RECIPES / f"{name}.toml")
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_recipe_loads(file: Path) -> None:
+    plan = load_recipe(file)
+    assert plan.name == file.stem
+    assert plan.name.startswith(f"{plan.task.name}-")
+    assert plan.network.window == plan.data.window
+    assert plan.network.classes == len(plan.task.classes) == len(plan.task.colors)
+    assert plan.settings[0] == 1.0
+    assert plan.settings == tuple(sorted(plan.settings, reverse=True))
+    assert 0 < plan.default <= 1
+    assert max(plan.optimiser.warmup, plan.optimiser.decay) < plan.optimiser.steps
+    assert not plan.start or (RECIPES / f"{plan.start}.toml").exists()
+    if METHODS[plan.network.sparsifier].control is None:
+        assert plan.settings == (1.0,)
+
+
+@pytest.mark.parametrize("arm", [*SHIPPED, *COMPARED, *OPTIONS])
+def test_every_hippocampus_arm_has_the_same_budget(arm: str) -> None:
+    """Same start, data, steps and rates; an arm changes its rule and what comes with it."""
+    dense, plan = recipe("hippocampus-mr-dense"), recipe(f"hippocampus-mr-{arm}")
+    assert plan.start == "hippocampus-mr-start"
+    assert plan.optimiser == replace(dense.optimiser, sparsifier=plan.optimiser.sparsifier)
+    assert (plan.batch, plan.seed, plan.data) == (dense.batch, dense.seed, dense.data)
+    same = replace(
+        plan.network,
+        sparsifier=dense.network.sparsifier,
+        completion=dense.network.completion,
+        decoder=dense.network.decoder,
+        options=dense.network.options,
+    )
+    assert same == dense.network
+
+
+@pytest.mark.parametrize("arm", ["dtop", "svit", "apformer"])
+def test_every_new_brain_arm_has_the_same_budget(arm: str) -> None:
+    """They start from the shipped dense twin and see as many windows."""
+    plan = recipe(f"brain-mr-{arm}")
+    assert plan.start == "brain-mr-dense"
+    common = recipe("brain-mr-finetune")
+    assert plan.batch * plan.optimiser.steps == common.batch * common.optimiser.steps
+    assert plan.optimiser.rate == common.optimiser.rate
+    assert plan.data == recipe("brain-mr-dense").data
+
+
+def test_scores_are_taught_their_target_in_stp_alone() -> None:
+    taught = {plan.network.sparsifier for plan in map(load_recipe, FILES) if plan.loss.score}
+    assert taught == {"stp"}
+
+
+def test_the_brain_dense_twin_differs_only_in_pruning() -> None:
+    elastic, dense = recipe("brain-mr-elastic"), recipe("brain-mr-dense")
+    same = replace(
+        dense,
+        name=elastic.name,
+        settings=elastic.settings,
+        network=replace(dense.network, sparsifier="stp"),
+        loss=elastic.loss,
+    )
+    assert same == elastic
+    assert dense.settings == (1.0,)
+
+
+def test_the_licence_of_share_alike_data_is_kept() -> None:
+    assert recipe("hippocampus-mr-stp").task.license == "CC-BY-SA-4.0"
+    assert "CC-BY-SA 4.0" in recipe("hippocampus-mr-stp").task.data
+    assert recipe("brain-mr-stp").task.license == "Apache-2.0"
+
+
+def test_the_makefile_knows_every_arm_of_the_comparison() -> None:
+    text = (RECIPES.parents[2] / "Makefile").read_text()
+    assert f"METHODS := {' '.join(SHIPPED)}" in text
+    assert f"hippocampus-mr,{' '.join(COMPARED)})" in text
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("setting = [1.0]", TypeError),
+        ('task = "spine-ct"', KeyError),
+        ("[optimiser]\nspeed = 1", TypeError),
+        ('[data]\nkind = "dreams"', KeyError),
+    ],
+)
+def test_a_misspelt_field_is_refused(tmp_path: Path, line: str, error: type[Exception]) -> None:
+    text = (RECIPES / "hippocampus-mr-start.toml").read_text()
+    key = line.split("\n")[-1].split(" = ")[0]
+    text = re.sub(rf"^{key} = .*\n", "", text, flags=re.MULTILINE)
+    table = line.split("\n")[0]
+    text = text.replace(table, line) if table.startswith("[") else f"{line}\n{text}"
+    file = tmp_path / "recipe.toml"
+    file.write_text(text)
+    with pytest.raises(error, match=r"setting|spine-ct|speed|dreams"):
+        load_recipe(file)
