@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
+    QFileDialog,
     QFormLayout,
     QHBoxLayout,
     QProgressBar,
@@ -16,8 +17,11 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible, QLabeledDoubleSlider
+from superqt import QCollapsible
 
+from napari_sparseseg.plugin.catalog import Choice, Task, task_of_file, tasks
+from napari_sparseseg.plugin.chooser import MethodChooser
+from napari_sparseseg.plugin.setting import SettingSlider
 from napari_sparseseg.weights import DEFAULT_MODEL, ModelInfo
 
 AUTO_DEVICE = ("auto", "automatic")
@@ -26,7 +30,6 @@ PRECISIONS = {
     "float32": "float32",
     "bfloat16": "bfloat16",
 }
-_STEPS = 20  # positions of the keep-ratio slider: 0.05 to 1.00
 
 
 class Controls(QWidget):
@@ -35,33 +38,43 @@ class Controls(QWidget):
     Attributes
     ----------
     image_changed, setup_changed : Signal()
-        Another image; another model, device or precision.
-    ratio_changed : Signal(float)
-        The slider was moved, by the user or by :meth:`set_ratio`.
-    segment, cancel, find_devices : Signal()
+        Another image; another task, device or precision.
+    choice_changed : Signal()
+        The user clicked on another method or control.
+    setting_changed : Signal(float)
+        The user moved the slider.
+    segment, cancel, keep, find_devices : Signal()
         A button was pressed.
+    open_model : Signal(str)
+        The user chose a model file.
     """
 
     image_changed = Signal()
     setup_changed = Signal()
-    ratio_changed = Signal(float)
+    choice_changed = Signal()
+    setting_changed = Signal(float)
     segment = Signal()
     cancel = Signal()
+    keep = Signal()
     find_devices = Signal()
+    open_model = Signal(str)
 
     def __init__(self) -> None:
         super().__init__()
         self.image = _combo("The scan to segment: any 3-D image layer.")
-        self.model = _combo("")
+        self.task = _combo("What the network was trained to segment.")
+        self.chooser = MethodChooser()
         self.device = _combo("Where to compute; press the arrow to list this computer's cards.")
         self.precision = _combo("bfloat16 is faster where the processor has it.")
-        self.ratio = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
+        self.setting = SettingSlider()
         self.settings = QCollapsible("Settings")
         self.segment_button = QPushButton("Segment")
         self.cancel_button = QPushButton("Cancel")
+        self.keep_button = QPushButton("Keep for comparison")
+        self.open_button = QToolButton()
         self.progress = QProgressBar()
         self._refresh = QToolButton()
-        self._last_ratio = 0.0
+        self._values: dict[str, float] = {}  # where the user left the slider, by model file
         self._fill()
         self._lay_out()
         self._connect()
@@ -71,10 +84,8 @@ class Controls(QWidget):
         self.set_devices([])
         for value, text in PRECISIONS.items():
             self.precision.addItem(text, value)
-        self.ratio.setRange(1 / _STEPS, 1.0)
-        self.ratio.setSingleStep(1 / _STEPS)  # type: ignore[arg-type]
-        self.ratio.setPageStep(2 / _STEPS)  # type: ignore[arg-type]
-        self.ratio.setDecimals(2)
+        self.open_button.setText("Open…")
+        self.open_button.setToolTip("Open model file: your own checkpoint (.safetensors)")
         self._refresh.setText("↻")
         self._refresh.setToolTip("List the graphics cards (loads torch, takes some seconds)")
         self.segment_button.setMinimumHeight(36)
@@ -82,24 +93,25 @@ class Controls(QWidget):
         self.segment_button.setToolTip("Segment the scan with these choices")
         self.cancel_button.setMinimumHeight(36)
         self.cancel_button.setToolTip("Stop; the viewer stays as it is")
+        self.keep_button.setToolTip(
+            "Leave this result in the viewer under its own name; the next run makes new layers"
+        )
         self.progress.setAlignment(Qt.AlignmentFlag.AlignCenter)
 
     def _lay_out(self) -> None:
-        device = QHBoxLayout()
-        device.addWidget(self.device, 1)
-        device.addWidget(self._refresh)
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
         form.addRow("Image", self.image)
-        form.addRow("Model", self.model)
-        form.addRow("Device", device)
-        form.addRow("Keep ratio", self.ratio)
-        precision = QWidget()
-        inner = QFormLayout(precision)
+        form.addRow("Model", _beside(self.task, self.open_button))
+        self.chooser.add_to(form)
+        form.addRow(self.setting)  # its name may be longer than those of the rows above
+        computing = QWidget()
+        inner = QFormLayout(computing)
         inner.setContentsMargins(0, 0, 0, 0)
+        inner.addRow("Device", _beside(self.device, self._refresh))
         inner.addRow("Precision", self.precision)
-        self.settings.addWidget(precision)
-        self.settings.setContentsMargins(0, 0, 0, 0)
+        self.settings.addWidget(computing)
+        self.settings.layout().setContentsMargins(0, 0, 0, 0)  # type: ignore[union-attr]
         buttons = QHBoxLayout()
         buttons.addWidget(self.segment_button, 2)
         buttons.addWidget(self.cancel_button, 1)
@@ -109,16 +121,24 @@ class Controls(QWidget):
         layout.addWidget(self.settings)
         layout.addLayout(buttons)
         layout.addWidget(self.progress)
+        layout.addWidget(self.keep_button)
 
     def _connect(self) -> None:
         self.image.currentIndexChanged.connect(lambda _: self.image_changed.emit())
-        self.model.currentIndexChanged.connect(self._on_model)
+        self.task.currentIndexChanged.connect(lambda _: self._on_task())
+        for row in (self.chooser.methods, self.chooser.controls):
+            row.clicked.connect(self._on_choice)
         for combo in (self.device, self.precision):
             combo.currentIndexChanged.connect(lambda _: self.setup_changed.emit())
-        self.ratio.valueChanged.connect(self._on_ratio)
-        self.segment_button.clicked.connect(lambda: self.segment.emit())
-        self.cancel_button.clicked.connect(lambda: self.cancel.emit())
-        self._refresh.clicked.connect(lambda: self.find_devices.emit())
+        self.setting.moved.connect(self._on_setting)
+        for button, signal in (
+            (self.segment_button, self.segment), (self.cancel_button, self.cancel),
+            (self.keep_button, self.keep), (self._refresh, self.find_devices),
+        ):  # fmt: skip
+            button.clicked.connect(lambda _, signal=signal: signal.emit())
+        self.open_button.clicked.connect(lambda _: self._on_open())
+
+    # What there is to choose from
 
     def set_images(self, names: Iterable[tuple[object, str]]) -> None:
         """Offer these image layers, as (identifier, name); keep the choice if it is among them."""
@@ -126,13 +146,23 @@ class Controls(QWidget):
 
     def set_models(self, models: Sequence[ModelInfo]) -> None:
         """Offer these models; the default one is chosen."""
-        for info in models:
-            self.model.addItem(info.title, info)
-            tip = f"{info.title}\n{info.modality}\nMethod: {info.method}, at {info.spacing:g} mm"
-            self.model.setItemData(self.model.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
-        names = [info.name for info in models]
-        if DEFAULT_MODEL in names:
-            self.model.setCurrentIndex(names.index(DEFAULT_MODEL))
+        for task in tasks(models):
+            self._add_task(task)
+        first = next((info for info in models if info.name == DEFAULT_MODEL), None)
+        if first is not None or models:
+            self.show_choice(Choice(first or models[0]))
+
+    def add_model(self, info: ModelInfo) -> None:
+        """Offer a model that the user opened, and choose it."""
+        task = task_of_file(info)
+        known = [self.task.itemData(i).key for i in range(self.task.count())]
+        if task.key not in known:
+            self._add_task(task)
+            self.task.setCurrentIndex(self.task.count() - 1)
+            return
+        self.task.setItemData(known.index(task.key), task)  # the file may have changed
+        self.task.setCurrentIndex(known.index(task.key))
+        self._on_task()
 
     def set_devices(self, devices: Iterable[tuple[str, str]]) -> None:
         """Offer these devices after "auto"; the choice stays, even if its device has gone."""
@@ -141,18 +171,29 @@ class Controls(QWidget):
             offered.setdefault(self.device.currentData(), self.device.currentText())
         _offer(self.device, offered.items(), self.setup_changed.emit)
 
-    def set_ratio(self, ratio: float) -> None:
-        """Move the slider."""
-        self.ratio.setValue(ratio)
+    # What is chosen
 
-    def keep_ratio(self) -> float:
-        """Return the keep ratio, on the slider's steps."""
-        return round(self.ratio.value() * _STEPS) / _STEPS
+    def choice(self) -> Choice | None:
+        """Return the chosen model and rule, None if there is no model."""
+        task: Task | None = self.task.currentData()
+        if task is None:
+            return None
+        chooser = self.chooser
+        return Choice(task.model(chooser.methods.current()), chooser.controls.current())
 
-    def chosen_model(self) -> ModelInfo | None:
-        """Return the chosen model, None if there is none."""
-        info: ModelInfo | None = self.model.currentData()
-        return info
+    def show_choice(self, choice: Choice, setting: float | None = None) -> None:
+        """Choose a model, rule and setting; no signal is emitted."""
+        holding = [
+            i for i in range(self.task.count()) if choice.model in self.task.itemData(i).models
+        ]
+        self.blockSignals(True)
+        if holding:  # else the user has opened a newer file in its place
+            self.task.setCurrentIndex(holding[0])
+        self.chooser.choose(choice.model.method, choice.sparsifier)
+        self.blockSignals(False)
+        if setting is not None:
+            self._values[str(choice.model.path)] = setting
+        self._offer_setting()
 
     def set_busy(self, busy: bool, summary: str = "") -> None:
         """Show that a run goes on, or not and what the last one did."""
@@ -167,34 +208,52 @@ class Controls(QWidget):
         self.progress.setValue(done)
         self.progress.setFormat(f"{what} ({done} of {total})" if total > 1 else what)
 
-    def _on_model(self) -> None:
-        info = self.chosen_model()
-        if info is None:
-            return
-        self.model.setToolTip(self.model.currentData(Qt.ItemDataRole.ToolTipRole))
-        self.ratio.setEnabled(not is_dense(info))
-        self.ratio.setToolTip(
-            "This model runs every token through every block."
-            if is_dense(info)
-            else "Fraction of the tokens that run through every block"
+    def _add_task(self, task: Task) -> None:
+        self.task.addItem(task.title, task)
+        self.task.setItemData(self.task.count() - 1, task.about, Qt.ItemDataRole.ToolTipRole)
+
+    def _on_open(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(
+            self, "Open model file", "", "Models (*.safetensors);;All files (*)"
         )
-        self.blockSignals(True)  # it is the model that changes, not the user's wish
-        self.set_ratio(info.default_keep_ratio)
-        self.blockSignals(False)
+        if path:
+            self.open_model.emit(path)
+
+    def _on_task(self) -> None:
+        task: Task | None = self.task.currentData()
+        if task is None:
+            return
+        self.task.setToolTip(task.about)
+        before = self.chooser.methods.current()
+        self.chooser.offer(info.method for info in task.models)
+        self.chooser.choose(task.model(before).method, self.chooser.controls.current())
+        self._offer_setting()
         self.setup_changed.emit()
 
-    def _on_ratio(self) -> None:
-        ratio = self.keep_ratio()
-        if abs(self.ratio.value() - ratio) > 1e-9:
-            self.ratio.setValue(ratio)  # comes back here, on a step
-        elif ratio != self._last_ratio:
-            self._last_ratio = ratio
-            self.ratio_changed.emit(ratio)
+    def _on_choice(self) -> None:
+        self._offer_setting()
+        self.choice_changed.emit()
+
+    def _on_setting(self, value: float) -> None:
+        choice = self.choice()
+        if choice is not None:
+            self._values[str(choice.model.path)] = value
+        self.setting_changed.emit(value)
+
+    def _offer_setting(self) -> None:
+        choice = self.choice()
+        if choice is None:
+            return
+        value = self._values.get(str(choice.model.path), choice.model.default_setting)
+        rule = choice.rule
+        self.setting.offer(choice.control, value, f"{rule.title} has no setting: {rule.about}")
 
 
-def is_dense(info: ModelInfo) -> bool:
-    """Tell whether a model prunes nothing, so that a keep ratio means nothing to it."""
-    return info.method == "dense"
+def _beside(wide: QWidget, button: QWidget) -> QHBoxLayout:
+    row = QHBoxLayout()
+    row.addWidget(wide, 1)
+    row.addWidget(button)
+    return row
 
 
 def _combo(tip: str) -> QComboBox:
@@ -202,7 +261,7 @@ def _combo(tip: str) -> QComboBox:
     combo.setToolTip(tip)
     # A long name must not widen the dock.
     combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    combo.setMinimumContentsLength(12)
+    combo.setMinimumContentsLength(10)
     combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
     return combo
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from napari_sparseseg.errors import OutputError, SparseSegError
 from napari_sparseseg.outputs import Outputs
-from napari_sparseseg.plugin import maps
 
 if TYPE_CHECKING:
     import napari
@@ -124,8 +123,7 @@ def run(output: Path | None = None) -> None:
 
 
 def set_view(viewer: napari.Viewer, dock: SparseSegDock) -> None:
-    """Show an axial slice through the deep nuclei with the kept tokens."""
-    dock.maps.choose(maps.KEPT)
+    """Show an axial slice through the deep nuclei."""
     viewer.dims.set_point(0, DEEP_NUCLEI_MM)
     viewer.reset_view()
 

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, Qt, QTimer, Signal
-from qtpy.QtGui import QHideEvent
+from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_sparseseg.errors import InputError, SparseSegError
 from napari_sparseseg.plugin import maps
+from napari_sparseseg.plugin.closing import ClosingWidget
 from napari_sparseseg.plugin.controls import Controls
 from napari_sparseseg.plugin.geometry import Scan
 from napari_sparseseg.plugin.layers import ResultLayers, is_result
+from napari_sparseseg.plugin.map_panel import MapPanel
 from napari_sparseseg.plugin.panels import (
-    MapPanel,
     Message,
     Results,
     ScrollingColumn,
     Structures,
     summary,
 )
+from napari_sparseseg.plugin.pointer import Pointer
 from napari_sparseseg.plugin.runner import Answer, Request, Runner
+from napari_sparseseg.plugin.words import origin
 from napari_sparseseg.report import NOTICE
-from napari_sparseseg.weights import models
+from napari_sparseseg.weights import find_model, models
 
 if TYPE_CHECKING:
     import napari
     from napari.layers import Image
+
+    from napari_sparseseg.segmenter import Segmentation
 
 REST_MS = 250
 """How long the slider has to rest before the network runs again."""
@@ -38,7 +44,17 @@ _NO_IMAGE = (
 )
 
 
-class SparseSegDock(QWidget):
+@dataclass
+class _Shown:
+    """What is shown of one image: the layers, what was asked for, and whether it was kept."""
+
+    layers: ResultLayers
+    request: Request
+    result: Segmentation
+    kept: bool = False
+
+
+class SparseSegDock(ClosingWidget):
     """The dock widget.
 
     Parameters
@@ -60,13 +76,13 @@ class SparseSegDock(QWidget):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__()
         self._viewer = napari_viewer
-        self._results: dict[object, ResultLayers] = {}
+        self._results: dict[object, _Shown] = {}
         self.controls = Controls()
         self.message = Message()
         self.maps = MapPanel()
         self.structures = Structures()
         self.results = Results()
-        self.pointer = QLabel()
+        self.pointer = Pointer(napari_viewer, self._shown_layers)
         self.runner = Runner()
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
@@ -83,9 +99,6 @@ class SparseSegDock(QWidget):
         content = QWidget()
         column = QVBoxLayout(content)
         column.setContentsMargins(6, 6, 6, 6)
-        self.pointer.setWordWrap(True)
-        self.pointer.setMinimumHeight(self.pointer.fontMetrics().lineSpacing() * 3)
-        self.pointer.setAlignment(Qt.AlignmentFlag.AlignTop)
         for widget in (
             self.controls, self.message, self.maps, self.pointer, self.structures, self.results
         ):  # fmt: skip
@@ -104,11 +117,15 @@ class SparseSegDock(QWidget):
         controls, runner, layers = self.controls, self.runner, self._viewer.layers
         controls.image_changed.connect(self._on_image)
         controls.setup_changed.connect(self._on_setup)
-        controls.ratio_changed.connect(self._on_ratio)
+        controls.choice_changed.connect(self._on_choice)
+        controls.setting_changed.connect(self._on_setting)
         controls.segment.connect(self.segment)
         controls.cancel.connect(self.cancel)
+        controls.keep.connect(self.keep)
+        controls.open_model.connect(self.open_model)
         controls.find_devices.connect(runner.find_devices)
         self.maps.chosen.connect(self._on_map)
+        self.pointer.clicked.connect(self._on_click)
         self._rest.timeout.connect(self._run)
         runner.progressed.connect(controls.show_progress)
         runner.devices_found.connect(controls.set_devices)
@@ -117,7 +134,7 @@ class SparseSegDock(QWidget):
         runner.cancelled.connect(self._on_cancelled)
         for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
             event.connect(self._offer_images)
-        self._viewer.cursor.events.position.connect(self._on_pointer)
+        self.closing.connect(self._release)
         # The window may go without a word to its docks: see that the thread never outlives it.
         self.destroyed.connect(lambda: runner.close())
 
@@ -141,8 +158,12 @@ class SparseSegDock(QWidget):
         chosen = self.controls.image.currentData()
         return next((x for x in self._viewer.layers if x.unique_id == chosen), None)
 
-    def _shown(self) -> ResultLayers | None:
+    def _shown(self) -> _Shown | None:
         return self._results.get(self.controls.image.currentData())
+
+    def _shown_layers(self) -> ResultLayers | None:
+        shown = self._shown()
+        return shown.layers if shown is not None else None
 
     # What the user does
 
@@ -154,6 +175,7 @@ class SparseSegDock(QWidget):
     def cancel(self) -> None:
         """Stop the run; the viewer stays as it is."""
         self._rest.stop()
+        self._restore_choice()
         if not self.runner.busy:
             self._on_cancelled()  # the slider had moved and its run had not begun
             return
@@ -161,9 +183,35 @@ class SparseSegDock(QWidget):
         self.controls.cancel_button.setEnabled(False)
         self.runner.cancel()
 
+    def keep(self) -> None:
+        """Leave the shown result in the viewer; the next run makes new layers."""
+        image, shown = self._image(), self._shown()
+        if image is None or shown is None or shown.kept:
+            return
+        title = origin(shown.result.report)
+        shown.layers.keep(title)
+        shown.layers.show(image, shown.request.scan, shown.result)
+        shown.kept = True
+        self.message.show_note(f"Kept as {image.name} segmentation ({title}).")
+        self._show_result()
+
+    def open_model(self, path: str) -> None:
+        """Offer the model of a file and choose it, or say why that cannot be.
+
+        Parameters
+        ----------
+        path : str
+            A .safetensors file.
+        """
+        self.message.dismiss()
+        try:
+            self.controls.add_model(find_model(Path(path).absolute()))
+        except SparseSegError as error:
+            self._refuse(str(error))
+
     def _on_image(self) -> None:
         self._on_setup()
-        self._restore_ratio()
+        self._restore_choice()
         self._show_result()
 
     def _on_setup(self) -> None:
@@ -172,36 +220,51 @@ class SparseSegDock(QWidget):
         self.runner.forget()
         self._restore_maps()
 
-    def _on_ratio(self, ratio: float) -> None:
+    def _on_choice(self) -> None:
+        """Run another method or control at once where there is something to compare it with."""
+        self.message.dismiss()
+        self._restore_maps()
+        if self._shown() is not None or (self.runner.busy and self.runner.follows):
+            self._run()
+
+    def _on_setting(self) -> None:
         self.message.dismiss()
         shown = self._shown()
         if not self.runner.follows:
             if shown is not None:
-                self.message.show_note("Press Segment to segment with this keep ratio.")
+                name = self.controls.setting.label.text().lower()
+                self.message.show_note(f"Press Segment to segment with this {name}.")
             return
-        preview = self.runner.preview(ratio)
-        if shown is not None and shown.result is not None and preview is not None:
-            stages = len(shown.result.trace.stages)
-            states = maps.preview_map(preview, stages)
-            shown.preview(states)
-            if self.maps.current() == maps.KEPT:
-                self.maps.set_legend(maps.preview_legend(states, stages), maps.PREVIEW_NOTE)
+        if shown is not None:
+            self._preview(shown)
         self._rest.start()
+
+    def _preview(self, shown: _Shown) -> None:
+        """Show at once what the first stage would let go on, if the shown method can tell."""
+        try:
+            request = self._request()
+        except SparseSegError:
+            return  # the run says so
+        trace = shown.result.trace
+        if maps.view_of(trace, "kept") is None or not request.shares_session(shown.request):
+            return
+        preview = self.runner.preview(request)
+        if preview is not None:
+            states = maps.preview_map(preview, trace)
+            shown.layers.preview(states)
+            if self.maps.current() == "kept":
+                self.maps.explain_preview(maps.preview_legend(states, trace))
 
     def _on_map(self, which: str, stage: int) -> None:
         for shown in self._results.values():
-            shown.choose(which, stage)
+            shown.layers.choose(which, stage)
         self._show_map()
-        self._on_pointer()
+        self.pointer.follow()
 
-    def _on_pointer(self, event: Any = None) -> None:
-        shown = self._shown()
-        if shown is None or self._viewer.dims.ndisplay != 2:
-            self.pointer.clear()
-            return
-        place = tuple(self._viewer.cursor.position)
-        token, structure = shown.token_at(place), shown.structure_at(place)
-        self.pointer.setText(describe(token, structure))
+    def _on_click(self, place: tuple[float, ...]) -> None:
+        layers = self._shown_layers()
+        if layers is not None and layers.map == "dependencies" and layers.pick(place):
+            self._show_map()
 
     # What the engine does
 
@@ -217,47 +280,48 @@ class SparseSegDock(QWidget):
         self.runner.request(request)
 
     def _request(self) -> Request:
-        image, model = self._image(), self.controls.chosen_model()
+        image, choice = self._image(), self.controls.choice()
         if image is None:
             raise InputError(_NO_IMAGE)
-        if model is None:
+        if choice is None:
             models()  # says why there is none
             raise InputError("There is no model to segment with; reinstall napari-sparseseg.")
         controls = self.controls
         return Request(
             Scan.of(image),
-            model,
+            choice,
             controls.device.currentData(),
             controls.precision.currentData(),
-            controls.keep_ratio(),
+            controls.setting.value(),
         )
 
     def _on_answer(self, answer: Answer) -> None:
         image = self._image()
         if image is None or self._rest.isActive():
             return  # the slider has moved on: its run comes in a moment
-        shown = self._results.get(image.unique_id) or ResultLayers(self._viewer)
-        shown.map, shown.stage = self.maps.current(), self.maps.current_stage()
-        shown.show(image, answer.request.scan, answer.result)
-        self._results[image.unique_id] = shown
+        layers = self._shown_layers() or ResultLayers(self._viewer)
+        request, result = answer.request, answer.result
+        self._results[image.unique_id] = _Shown(layers, request, result)
+        self.maps.offer(result.trace)
+        layers.map, layers.stage = self.maps.current(), self.maps.current_stage()
+        layers.show(image, request.scan, result)
         self._show_result()
-        if answer.request.scan.assumed:
+        if request.scan.assumed:
             self.message.show_note(
                 f"{image.name} does not say how the patient lies in it: its axes were taken as "
                 "right, anterior and superior."
             )
-        self.segmented.emit(answer.result)
+        self.segmented.emit(result)
 
     def _on_cancelled(self) -> None:
         self._idle()
         self._restore_maps()
-        self._restore_ratio()
         self.message.show_note("Cancelled; nothing was changed.")
 
     def _on_failed(self, error: Exception) -> None:
         self._idle()
         self._restore_maps()
-        self._restore_ratio()
+        self._restore_choice()
         if isinstance(error, SparseSegError):
             self._refuse(str(error))
             return
@@ -276,16 +340,14 @@ class SparseSegDock(QWidget):
     def _restore_maps(self) -> None:
         """Take back what slider moves showed ahead of their result."""
         for shown in self._results.values():
-            shown.restore()
+            shown.layers.restore()
         self._show_map()
 
-    def _restore_ratio(self) -> None:
-        """Put the slider back to what is shown."""
+    def _restore_choice(self) -> None:
+        """Put method, control and slider back to what is shown."""
         shown = self._shown()
-        if shown is not None and shown.result is not None:
-            self.controls.blockSignals(True)
-            self.controls.set_ratio(shown.result.report["keep_ratio"])
-            self.controls.blockSignals(False)
+        if shown is not None:
+            self.controls.show_choice(shown.request.choice, shown.request.setting)
 
     # What is shown
 
@@ -301,65 +363,31 @@ class SparseSegDock(QWidget):
             self._idle()
         shown = self._shown()
         panels = (self.maps, self.pointer, self.structures, self.results)
-        for panel in panels:
+        for panel in (*panels, self.controls.keep_button):
             panel.setVisible(shown is not None)
-        if shown is not None and shown.result is not None:
+        if shown is not None:
             result = shown.result
-            self.maps.set_stages(result.trace.stages)
+            self.controls.keep_button.setEnabled(not shown.kept)
+            self.maps.offer(result.trace)
+            shown.layers.choose(self.maps.current(), self.maps.current_stage())
             self._show_map()
             self.structures.show_report(result.report, result.colors)
             self.results.show_report(result.report, maps.blocks_saved(result.trace))
+        self.pointer.follow()
         self._column.fit()
 
     def _show_map(self) -> None:
         shown = self._shown()
-        if shown is None or shown.result is None:
-            return
-        legends = {maps.KEPT: maps.kept_legend, maps.DEPTH: maps.depth_legend}
-        legend = legends.get(self.maps.current())
-        self.maps.set_legend(legend(shown.result.trace) if legend else [])
-
-    # When it goes
-
-    def hideEvent(self, event: QHideEvent | None) -> None:
-        """Stop and free everything when the whole window goes; hidden in a tab it works on."""
-        super().hideEvent(event)
-        window = self.window()
-        minimised = event is not None and event.spontaneous()
-        if not minimised and window is not None and not window.isVisible():
-            self._release()
-
-    def changeEvent(self, event: QEvent | None) -> None:
-        """Stop and free everything when napari takes the dock out of the window."""
-        super().changeEvent(event)
-        moved = event is not None and event.type() == QEvent.Type.ParentChange
-        if moved and self.parent() is None:
-            self._release()
+        if shown is not None:
+            choice = shown.request.choice
+            remark = f"{choice.rule.title}: {choice.rule.about}" if choice.sparsifier else ""
+            self.maps.explain(shown.result.trace, shown.layers.token, remark)
 
     def _release(self) -> None:
+        """Stop and free everything."""
         self._rest.stop()
         self.runner.close()
         self._idle()
-
-
-def describe(token: dict[str, Any] | None, structure: str | None) -> str:
-    """Put what lies under the pointer into words.
-
-    Parameters
-    ----------
-    token : dict or None
-        A row of :func:`maps.token_table`.
-    structure : str or None
-        Name of the class.
-    """
-    if token is None:
-        return ""
-    facts = [f"Token {token['index']}: {token['state']}, {token['depth']}"]
-    for name, value in token.items():
-        if name.startswith("importance") and value == value:  # NaN where it was not scored
-            facts.append(f"{name}: {value:.2f} (score {token['score']:.3g})")
-    facts.append(f"Structure: {structure or 'none'}")
-    return "\n".join(facts)
 
 
 def open_dock(viewer: napari.Viewer) -> SparseSegDock:

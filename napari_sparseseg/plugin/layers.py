@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sparseseg.plugin import maps
+from napari_sparseseg.plugin import colors, maps
 from napari_sparseseg.plugin.geometry import Scan, TokenPlacement, transform_of
 
 if TYPE_CHECKING:
@@ -18,11 +19,15 @@ if TYPE_CHECKING:
     from napari_sparseseg.segmenter import Segmentation
 
 SEGMENTATION, TOKENS = "segmentation", "tokens"
-ROLES = (maps.IMPORTANCE, maps.KEPT, maps.DEPTH, TOKENS, SEGMENTATION)
-"""The layers of a result, from the bottom up."""
+ROLES = ("importance", "dependencies", "kept", "depth", "reactivations", TOKENS, SEGMENTATION)
+"""The layers that a result can have, from the bottom up; of the maps those that its trace has."""
 
-_IMPORTANCE_OPACITY = 0.5
+_SHADES = {
+    "colormap": "inferno", "contrast_limits": (0, 1), "interpolation2d": "nearest",
+    "blending": "translucent", "opacity": 0.5,
+}  # fmt: skip
 _CONTOUR = 1  # voxels: at two, small structures are all line
+_KEPT_OPACITY = 0.5  # so that the contours of a kept result can be told from those of the new one
 
 
 def is_result(layer: Any) -> bool:
@@ -38,9 +43,11 @@ class ResultLayers:
     result : Segmentation or None
         What they show.
     map : str
-        The map that is visible, one of :data:`maps.MAPS`.
+        The map that is visible, one of :data:`maps.KINDS` or :data:`maps.NONE`.
     stage : int
         Stage, from 1, whose importance is shown.
+    token : int
+        Token whose dependencies are shown, its place in the flattened token grid.
 
     Parameters
     ----------
@@ -52,9 +59,11 @@ class ResultLayers:
         self._viewer = viewer
         self._layers: dict[str, Layer] = {}
         self._ahead = False
+        self._picked = False
         self.result: Segmentation | None = None
-        self.map = maps.KEPT
+        self.map: str = "kept"
         self.stage = 1
+        self.token = 0
 
     def __getitem__(self, role: str) -> Any:
         """Return the layer of a role (see :data:`ROLES`), of class Image or Labels."""
@@ -66,7 +75,7 @@ class ResultLayers:
         return layer is not None and layer in self._viewer.layers
 
     def show(self, image: Image, scan: Scan, result: Segmentation) -> None:
-        """Show a result: fill the layers that are there, add those that are not.
+        """Show a result: fill the layers that are there, add and remove what its trace asks for.
 
         Parameters
         ----------
@@ -77,27 +86,49 @@ class ResultLayers:
         result : Segmentation
             What came out.
         """
-        first_time = self.result is None
+        before, selected = self.result, list(self._viewer.layers.selection)
         trace = result.trace
         self.result, self._ahead = result, False
-        self.stage = min(self.stage, len(trace.stages))
-        self._ranks = trace.percentile()
+        self._scores = maps.scores(trace)
         self._placement = TokenPlacement.of(trace.grid, scan.affine)
+        self.stage = min(self.stage, max(1, len(trace.stages)))
+        self._remove_all_but([view.kind for view in trace.views])
         on_image = transform_of(image)
         on_tokens = self._placement.transform(on_image)
-        for role, data in self._contents(scan, result).items():
-            place = on_image if role == SEGMENTATION else on_tokens
-            place = {**place, "metadata": self._metadata(role, image, scan, result)}
-            self._fill(role, data, place, image.name)
+        self._fill(TOKENS, maps.token_ids(trace), on_tokens, image, scan)
+        if before is None or before.trace.grid.shape != trace.grid.shape:
+            self._picked = False
+            self.token = self._nearest_token()
+        for view in trace.views:
+            self._fill(view.kind, self._values(view.kind), on_tokens, image, scan)
+        self._fill(SEGMENTATION, result.labels.data, on_image, image, scan)
         self._describe(result)
-        if first_time:
-            self._viewer.layers.selection.active = self._layers[TOKENS]
+        selected = [layer for layer in selected if layer in self._viewer.layers]
+        if before is None or not selected:
+            selected = [self._layers[TOKENS]]
+        self._viewer.layers.selection = selected
+
+    def keep(self, title: str) -> None:
+        """Leave the present layers alone from now on; the next result makes new ones.
+
+        Parameters
+        ----------
+        title : str
+            Added to their names.
+        """
+        self.restore()
+        for role in ROLES:
+            if role in self and role != TOKENS:
+                layer = self._layers.pop(role)
+                layer.name = f"{layer.name} ({title})"
+                layer.visible = layer.visible and role == SEGMENTATION
+                layer.opacity *= _KEPT_OPACITY if role == SEGMENTATION else 1
 
     def preview(self, states: NDArray[np.uint8]) -> None:
         """Show a map in the values of :func:`maps.preview_map` in place of the kept tokens."""
         self._ahead = True
-        if maps.KEPT in self:
-            self._layers[maps.KEPT].data = self._placement.arrange(states)
+        if "kept" in self:
+            self._layers["kept"].data = self._placement.arrange(states)
 
     def restore(self) -> None:
         """Take a preview back: show the tokens that the result kept."""
@@ -111,25 +142,38 @@ class ResultLayers:
         Parameters
         ----------
         which : str
-            One of :data:`maps.MAPS`.
+            One of :data:`maps.KINDS` or :data:`maps.NONE`.
         stage : int
             From 1.
         """
-        self.map = which
+        entered, self.map = which != self.map, which
         if stage != self.stage:
             self.stage = stage
             self._show_stage()
-        for role in maps.MAPS:
-            if role in self:
-                self._layers[role].visible = role == which
+        for kind in maps.KINDS:
+            if kind in self:
+                self._layers[kind].visible = kind == which
+        if entered and not self._picked and TOKENS in self:
+            self.token = self._nearest_token()  # the user may have gone to another slice
+            self._show_token()
+        self._mark_token()
+
+    def pick(self, world: tuple[float, ...]) -> bool:
+        """Choose the token at a place in napari's world; tell whether there is one."""
+        label = _value(self[TOKENS], world) if TOKENS in self else 0
+        if label:
+            self.token, self._picked = label - 1, True
+            self._show_token()
+            self._mark_token()
+        return bool(label)
 
     def token_at(self, world: tuple[float, ...]) -> dict[str, Any] | None:
         """Return the row of :func:`maps.token_table` for the token at a place in napari's world."""
         if TOKENS not in self:
             return None
         layer = self[TOKENS]
-        label = _value(layer, world)
-        return layer.features.iloc[label - 1].to_dict() if label else None
+        label, rows = _value(layer, world), layer.features
+        return rows.iloc[label - 1].to_dict() if 0 < label <= len(rows) else None
 
     def structure_at(self, world: tuple[float, ...]) -> str | None:
         """Return the name of the structure at a place in napari's world, None in background."""
@@ -138,38 +182,47 @@ class ResultLayers:
         label = _value(self[SEGMENTATION], world)
         return self.result.classes[label] if 0 < label < len(self.result.classes) else None
 
-    def _contents(self, scan: Scan, result: Segmentation) -> dict[str, NDArray[Any]]:
-        trace, arrange = result.trace, self._placement.arrange
-        return {
-            maps.IMPORTANCE: arrange(self._ranks[self.stage - 1]),
-            maps.KEPT: arrange(maps.kept_map(trace)),
-            maps.DEPTH: arrange(trace.depth),
-            TOKENS: arrange(maps.token_ids(trace)),
-            # a copy: what the user paints must not change the result
-            SEGMENTATION: scan.on_layer(result.labels.data).copy(order="C"),
-        }
+    def _values(self, kind: str) -> NDArray[Any]:
+        assert self.result is not None
+        return maps.values_of(self.result.trace, kind, self.stage, self.token, self._scores)
 
-    def _fill(self, role: str, data: NDArray[Any], place: dict[str, Any], name: str) -> None:
+    def _remove_all_but(self, kinds: Sequence[str]) -> None:
+        for kind in maps.KINDS:
+            if kind not in kinds:
+                if kind in self:
+                    self._viewer.layers.remove(self._layers[kind])
+                self._layers.pop(kind, None)
+
+    def _fill(
+        self, role: str, data: NDArray[Any], place: dict[str, Any], image: Image, scan: Scan
+    ) -> None:
+        # a copy of the labels: what the user paints must not change the result
+        data = (
+            scan.on_layer(data).copy(order="C")
+            if role == SEGMENTATION
+            else self._placement.arrange(data)
+        )
+        place = {**place, "metadata": self._metadata(role, image, scan)}
         if role not in self:
-            self._layers[role] = self._make(role, data, place, f"{name} {role}")
-            self._viewer.add_layer(self._layers[role])
+            layer = self._layers[role] = self._make(role, data, place, f"{image.name} {role}")
+            above = [self._layers[r] for r in ROLES[ROLES.index(role) + 1 :] if r in self]
+            layers = self._viewer.layers
+            layers.insert(layers.index(above[0]) if above else len(layers), layer)
             return
         layer = self._layers[role]
         layer.data = data
         for attribute, value in place.items():
             if attribute == "metadata" or not _same(getattr(layer, attribute), value):
                 setattr(layer, attribute, value)
+        if role in maps.KINDS:
+            layer.visible = role == self.map
 
     def _make(self, role: str, data: NDArray[Any], place: dict[str, Any], name: str) -> Layer:
         from napari.layers import Image, Labels
 
-        look = {"name": name, "visible": role not in maps.MAPS or role == self.map}
-        if role == maps.IMPORTANCE:
-            look |= {
-                "colormap": "inferno", "contrast_limits": (0, 1), "interpolation2d": "nearest",
-                "blending": "translucent", "opacity": _IMPORTANCE_OPACITY,
-            }  # fmt: skip
-            layer = Image(data, **look, **place)
+        look = {"name": name, "visible": role not in maps.KINDS or role == self.map}
+        if role in maps.SHADED:
+            layer = Image(data, **look, **_SHADES, **place)
             layer.colorbar.visible = True
             return layer
         labels = Labels(data, **look, **place, opacity=1.0, blending="translucent")
@@ -179,10 +232,10 @@ class ResultLayers:
             labels.editable = False
         return labels
 
-    def _metadata(
-        self, role: str, image: Image, scan: Scan, result: Segmentation
-    ) -> dict[str, Any]:
+    def _metadata(self, role: str, image: Image, scan: Scan) -> dict[str, Any]:
         """Say where a layer lies in the patient, for saving it, and where it comes from."""
+        result = self.result
+        assert result is not None
         facts = {"role": role, "image": image.name, "report": result.report}
         if role == SEGMENTATION:
             place = {"affine": scan.affine, "source_affine": scan.source_affine}
@@ -199,31 +252,58 @@ class ResultLayers:
         segmentation.features = {
             "index": np.arange(len(result.classes)), "structure": np.array(result.classes),
         }  # fmt: skip
-        states = maps.preview_legend(trace.pruned_stage, len(trace.stages))
-        states += maps.kept_legend(trace)
-        self[maps.KEPT].colormap = _colormap({entry.value: entry.color for entry in states})
-        depths = maps.depth_legend(trace)
-        self[maps.DEPTH].colormap = _colormap({entry.value: entry.color for entry in depths})
-        # Clear colours, not opacity 0: napari reads the value under the pointer either way, but
-        # with several layers selected it leaves out those of opacity 0.
-        self[TOKENS].colormap = _colormap({1: "transparent"})
+        for kind in set(maps.KINDS) - set(maps.SHADED):
+            if kind in self:
+                entries = maps.legend_of(trace, kind)
+                if kind == "kept":
+                    entries = maps.preview_legend(trace.left_stage, trace) + entries
+                known = {entry.value: entry.color for entry in entries}
+                # napari draws a negative value like 0 unless it has a colour of its own
+                self[kind].colormap = _colormap({maps.AIR: "transparent", **known})
+        self._mark_token()
         self._show_stage()
 
     def _show_stage(self) -> None:
         if self.result is None:
             return
-        if maps.IMPORTANCE in self:
-            self[maps.IMPORTANCE].data = self._placement.arrange(self._ranks[self.stage - 1])
+        if "importance" in self:
+            self["importance"].data = self._placement.arrange(self._values("importance"))
         if TOKENS in self:
-            self[TOKENS].features = maps.token_table(self.result.trace, self._ranks, self.stage)
+            self[TOKENS].features = maps.token_table(self.result.trace, self._scores, self.stage)
+
+    def _show_token(self) -> None:
+        if "dependencies" in self:
+            self["dependencies"].data = self._placement.arrange(self._values("dependencies"))
+
+    def _mark_token(self) -> None:
+        if TOKENS in self:
+            # Clear colours, not opacity 0: napari reads the value under the pointer either way,
+            # but with several layers selected it leaves out those of opacity 0.
+            marked = {self.token + 1: colors.CHOSEN} if self.map == "dependencies" else {}
+            self[TOKENS].colormap = _colormap(marked)
+
+    def _nearest_token(self) -> int:
+        """Choose the token nearest the middle of the slice that is shown."""
+        assert self.result is not None
+        layer, dims = self[TOKENS], self._viewer.dims
+        middle = layer.extent.world.mean(axis=0)
+        aside = list(dims.not_displayed)
+        middle[aside] = np.asarray(dims.point)[aside]
+        offset = np.indices(layer.data.shape).T - np.asarray(layer.world_to_data(middle))
+        offset[..., aside] = 1000 * np.rint(offset[..., aside])  # first those in the slice
+        distance = np.linalg.norm(offset * layer.scale, axis=-1).T
+        ordered = np.empty(distance.size)
+        ordered[layer.data.ravel() - 1] = distance.ravel()
+        trace = self.result.trace
+        return maps.nearest_attending(trace, ordered.reshape(trace.grid.shape))
 
 
-def _colormap(colors: dict[int, str]) -> DirectLabelColormap:
+def _colormap(known: dict[int, str]) -> DirectLabelColormap:
     from napari.utils import DirectLabelColormap
 
-    known: dict[int | None, str] = {None: "transparent", 0: "transparent"}
-    known.update(colors.items())
-    return DirectLabelColormap(color_dict=known)
+    colors: dict[int | None, str] = {None: "transparent", 0: "transparent"}
+    colors.update(known.items())
+    return DirectLabelColormap(color_dict=colors)
 
 
 def _value(layer: Labels, world: tuple[float, ...]) -> int:

@@ -1,29 +1,33 @@
-"""What the token maps show: categories, colours and legends, from a trace. Plain arrays."""
+"""What the token maps show: values and legends, from a trace. Plain arrays.
+
+Which maps there are is for the trace to say (``trace.views``); here stands how each kind is drawn.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_sparseseg.methods import MapKind, View
+from napari_sparseseg.plugin import colors
+from napari_sparseseg.plugin.words import stage_name, times
 from napari_sparseseg.tokens import TokenTrace
 
-NONE, IMPORTANCE, KEPT, DEPTH = "none", "importance", "kept", "depth"
-MAPS = (NONE, IMPORTANCE, KEPT, DEPTH)
-"""The maps to choose from; at most one is shown at a time."""
+KINDS: tuple[MapKind, ...] = get_args(MapKind)
+SHADED = ("importance", "dependencies")
+"""Kinds that are shown in shades from 0 to 1; the others are categories with a legend."""
 
-PREVIEW_NOTE = "preview: tokens the first stage lets go on"
+NONE = "none"
+"""The choice of no map at all."""
 
-# The earlier a token left, the darker and denser its cover; kept tokens stay almost clear. So the
-# contours of the segmentation, which use all hues, can be read on top of it. Red, green, blue and
-# opacity, from the first stage to the last.
-_PRUNED = ("#0b0924d0", "#641a80b0", "#d3436e90")
-_KEPT = "#00c89628"
-_GOES_ON = "#35b5ff38"
-# Depth has an order, so it gets a ramp whose lightness grows evenly (viridis).
-_SHALLOW_TO_DEEP = ("#44015480", "#3b528b80", "#21918c80", "#5ec96280", "#fde72580")
+PREVIEW_NOTE = "Preview: tokens that the first stage lets go on."
+
+AIR = -1
+"""Air where a map counts something, and 0 counts nothing."""
 
 
 @dataclass(frozen=True)
@@ -48,45 +52,179 @@ class Entry:
     count: int | None = None
 
 
+def view_of(trace: TokenTrace, kind: str) -> View | None:
+    """Return the view of a kind, None if the method has none."""
+    return next((view for view in trace.views if view.kind == kind), None)
+
+
+# Where tokens left
+
+
 def kept_map(trace: TokenTrace) -> NDArray[np.uint8]:
-    """Return 0 for air, s for pruned at stage s, and stages + 1 for kept; ``grid.shape``."""
-    result = trace.pruned_stage.astype(np.uint8)
-    result[trace.kept] = len(trace.stages) + 1
+    """Return what became of each token; ``grid.shape``.
+
+    0 for air, s for those that left at stage s, then one more for kept and one more for those
+    that ran the last block but not all before it.
+    """
+    kept = len(trace.stages) + 1
+    result = np.where(trace.left_stage > 0, trace.left_stage, kept + 1).astype(np.uint8)
+    result[trace.kept] = kept
+    result[trace.air] = 0
     return result
-
-
-def preview_map(preview: NDArray[np.uint8], stages: int) -> NDArray[np.uint8]:
-    """Return a session's preview in the values of :func:`kept_legend`; same shape."""
-    return np.array([0, 1, stages + 2], dtype=np.uint8)[preview]
 
 
 def kept_legend(trace: TokenTrace) -> list[Entry]:
     """List the values of :func:`kept_map`; air is 0 and left clear."""
-    counts = np.bincount(kept_map(trace).ravel(), minlength=len(trace.stages) + 2)
+    stages = len(trace.stages)
+    counts = np.bincount(kept_map(trace).ravel(), minlength=stages + 3).tolist()
     entries = [
-        Entry(stage, f"pruned at stage {stage}", color, int(counts[stage]))
-        for stage, color in enumerate(_ramp(_PRUNED, len(trace.stages)), start=1)
+        Entry(s, f"{trace.fate} at {stage_name(trace, s)}", color, counts[s])
+        for s, color in enumerate(colors.left(stages), start=1)
     ]
-    return [*entries, Entry(len(entries) + 1, "kept", _KEPT, int(counts[len(entries) + 1]))]
+    entries.append(Entry(stages + 1, "kept", colors.KEPT, counts[stages + 1]))
+    if counts[stages + 2]:
+        text = f"{trace.fate} at times"
+        entries.append(Entry(stages + 2, text, colors.SOME_BLOCKS, counts[stages + 2]))
+    return entries
 
 
-def preview_legend(states: NDArray[np.uint8], stages: int) -> list[Entry]:
+def preview_map(preview: NDArray[np.uint8], trace: TokenTrace) -> NDArray[np.uint8]:
+    """Return a session's preview in values that :func:`kept_map` leaves free or shares."""
+    return np.array([0, 1, len(trace.stages) + 3], dtype=np.uint8)[preview]
+
+
+def preview_legend(states: NDArray[np.uint8], trace: TokenTrace) -> list[Entry]:
     """List the values of :func:`preview_map`."""
+    goes_on, stages = len(trace.stages) + 3, max(1, len(trace.stages))
     return [
-        Entry(1, "pruned at stage 1", _PRUNED[0], int((states == 1).sum())),
-        Entry(stages + 2, "goes on", _GOES_ON, int((states == stages + 2).sum())),
+        Entry(1, f"{trace.fate} at stage 1", colors.left(stages)[0], int((states == 1).sum())),
+        Entry(goes_on, "goes on", colors.GOES_ON, int((states == goes_on).sum())),
     ]
+
+
+# How deep, how often
+
+
+def depth_map(trace: TokenTrace) -> NDArray[np.int16]:
+    """Return the number of blocks that each token ran; ``grid.shape``, :data:`AIR` for air."""
+    return np.where(trace.air, AIR, trace.depth.astype(np.int16))
 
 
 def depth_legend(trace: TokenTrace) -> list[Entry]:
-    """List the depths that tokens can reach, in blocks; air is 0 and left clear."""
-    depths = sorted({*trace.stages, trace.num_blocks, *np.unique(trace.depth[~trace.air]).tolist()})
-    colors = _ramp(_SHALLOW_TO_DEEP, trace.num_blocks + 1)
-    counts = np.bincount(trace.depth.ravel(), minlength=trace.num_blocks + 1)
+    """List the depths that occur, in blocks."""
+    ramp, blocks = colors.depths(trace.num_blocks), trace.num_blocks
     return [
-        Entry(depth, f"{depth} of {trace.num_blocks} blocks", colors[depth], int(counts[depth]))
-        for depth in depths
+        Entry(depth, f"{depth} of {blocks} blocks", ramp[depth], count)
+        for depth, count in _counts(depth_map(trace)).items()
     ]
+
+
+def reactivation_map(trace: TokenTrace) -> NDArray[np.int16]:
+    """Return how often each token came back; ``grid.shape``, :data:`AIR` for air."""
+    return np.where(trace.air, AIR, trace.reactivations.astype(np.int16))
+
+
+def reactivation_legend(trace: TokenTrace) -> list[Entry]:
+    """List the numbers of reactivations, from 0 to the largest that occurs."""
+    counts = _counts(reactivation_map(trace))
+    ramp = colors.counts(max(counts, default=0))
+    return [Entry(n, times(n), color, counts.get(n, 0)) for n, color in enumerate(ramp)]
+
+
+def _counts(values: NDArray[np.int16]) -> dict[int, int]:
+    """Count each value that occurs, but for air."""
+    found, counts = np.unique(values[values != AIR], return_counts=True)
+    return dict(zip(found.tolist(), counts.tolist(), strict=True))
+
+
+# Scores, and what they were for
+
+
+def scores(trace: TokenTrace) -> NDArray[np.float32]:
+    """Return the scores as they are shown, from 0 to 1; ``(stages, *grid.shape)``.
+
+    Ranks, where the size of a score means nothing; NaN where a token was not scored.
+    """
+    view = view_of(trace, "importance")
+    return trace.importance if view is not None and not view.ranked else trace.percentile()
+
+
+def dependency_map(trace: TokenTrace, token: int) -> NDArray[np.float32]:
+    """Return ``trace.attended``, all NaN if the token attended to nothing."""
+    shares = trace.attended(token)
+    return np.full(trace.grid.shape, np.nan, np.float32) if shares is None else shares
+
+
+def nearest_attending(trace: TokenTrace, distance: NDArray[np.floating]) -> int:
+    """Choose a token that attended to others, or at least is not air, by its distance.
+
+    Parameters
+    ----------
+    trace : TokenTrace
+        The trace.
+    distance : ndarray
+        ``grid.shape``, in any unit.
+
+    Returns
+    -------
+    int
+        Its place in the flattened token grid.
+    """
+    attending = np.zeros(trace.grid.size, dtype=bool)
+    for window in trace.dependencies:
+        attending[window.tokens[window.kept.any(axis=1)]] = True
+    wanted = attending.reshape(trace.grid.shape)
+    for candidates in (wanted & trace.kept, wanted, ~trace.air):
+        if candidates.any():
+            return int(np.where(candidates, distance, np.inf).argmin())
+    return int(distance.argmin())
+
+
+# All kinds alike
+
+
+def values_of(
+    trace: TokenTrace, kind: str, stage: int, token: int, shown: NDArray[np.float32]
+) -> NDArray[Any]:
+    """Return the map of a kind, on the token grid.
+
+    Parameters
+    ----------
+    trace : TokenTrace
+        The trace.
+    kind : str
+        One of :data:`KINDS`.
+    stage : int
+        Stage, from 1, for scores.
+    token : int
+        Token whose dependencies are shown.
+    shown : ndarray
+        :func:`scores`, which take time and stay the same.
+    """
+    if kind == "importance":
+        return shown[stage - 1]
+    if kind == "dependencies":
+        return dependency_map(trace, token)
+    return _VALUES[kind](trace)
+
+
+def legend_of(trace: TokenTrace, kind: str) -> list[Entry]:
+    """List what the colours of a map mean; empty for shades from 0 to 1, which have a bar."""
+    if kind == "dependencies":
+        return [Entry(0, "chosen token", colors.CHOSEN)]
+    return _LEGENDS[kind](trace) if kind in _LEGENDS else []
+
+
+_VALUES: dict[str, Callable[[TokenTrace], NDArray[Any]]] = {
+    "kept": kept_map,
+    "depth": depth_map,
+    "reactivations": reactivation_map,
+}
+_LEGENDS: dict[str, Callable[[TokenTrace], list[Entry]]] = {
+    "kept": kept_legend,
+    "depth": depth_legend,
+    "reactivations": reactivation_legend,
+}
 
 
 def blocks_saved(trace: TokenTrace) -> float:
@@ -99,44 +237,48 @@ def blocks_saved(trace: TokenTrace) -> float:
     return 1.0 - int(trace.depth.sum()) / dense if dense else 0.0
 
 
-def token_table(trace: TokenTrace, ranks: NDArray[np.float32], stage: int) -> dict[str, Any]:
+def token_table(trace: TokenTrace, shown: NDArray[np.float32], stage: int) -> dict[str, Any]:
     """Describe each token, for the table of a labels layer.
 
     Parameters
     ----------
     trace : TokenTrace
         The trace.
-    ranks : ndarray
-        ``trace.percentile()``.
+    shown : ndarray
+        :func:`scores`.
     stage : int
-        Stage, from 1, whose importance is told.
+        Stage, from 1, whose scores are told.
 
     Returns
     -------
     dict of arrays
-        One row for each token in C order: its label (``index``, from 1), importance (rank 0 to 1)
-        and score at the stage, NaN where it was not scored, state and depth.
+        One row for each token in C order: its label (``index``, from 1), state and depth, and
+        where the method shows them, how often it was reactivated and its score at the stage
+        under the name of that view (and ``score``, the raw one, if that is a rank).
     """
-    names = ["air", *(entry.text for entry in kept_legend(trace))]
+    names = np.array(["air"] * (len(trace.stages) + 3), dtype=object)
+    for entry in kept_legend(trace):
+        names[entry.value] = entry.text
     depths = [f"{depth} of {trace.num_blocks} blocks" for depth in range(trace.num_blocks + 1)]
-    # float64: napari leaves out a NaN only if it is a Python float.
-    return {
+    table: dict[str, Any] = {
         "index": np.arange(1, trace.grid.size + 1),
-        "state": np.array(names)[kept_map(trace).ravel()],
+        "state": names[kept_map(trace).ravel()].astype(str),
         "depth": np.array(depths)[trace.depth.ravel()],
-        f"importance at stage {stage}": ranks[stage - 1].ravel().astype(np.float64),
-        "score": trace.importance[stage - 1].ravel().astype(np.float64),
     }
+    if view_of(trace, "reactivations") is not None:
+        table["reactivated"] = np.array([times(n) for n in range(trace.num_blocks + 1)])[
+            trace.reactivations.ravel()
+        ]
+    view = view_of(trace, "importance")
+    if view is not None:
+        # float64: napari leaves out a NaN only if it is a Python float.
+        name = f"{view.title} at {stage_name(trace, stage)}"
+        table[name] = shown[stage - 1].ravel().astype(np.float64)
+        if view.ranked:
+            table["score"] = trace.importance[stage - 1].ravel().astype(np.float64)
+    return table
 
 
 def token_ids(trace: TokenTrace) -> NDArray[np.int32]:
     """Return the number of each token, from 1 in C order; ``grid.shape``."""
     return np.arange(1, trace.grid.size + 1, dtype=np.int32).reshape(trace.grid.shape)
-
-
-def _ramp(anchors: tuple[str, ...], number: int) -> list[str]:
-    """Spread some colours evenly from the first anchor to the last."""
-    channels = np.array([list(bytes.fromhex(anchor[1:])) for anchor in anchors], dtype=float)
-    at = np.linspace(0, len(anchors) - 1, number)
-    mixed = np.stack([np.interp(at, range(len(anchors)), c) for c in channels.T], axis=1)
-    return [f"#{bytes(color.round().astype(np.uint8)).hex()}" for color in mixed]

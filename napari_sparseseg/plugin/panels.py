@@ -1,39 +1,27 @@
-"""The lower half of the dock: which map, what its colours mean, and the figures of the run."""
+"""The lower half of the dock: sentences, legends, structures, and the figures of the run."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 from typing import Any
 
-from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
-    QButtonGroup,
-    QComboBox,
     QFrame,
     QGridLayout,
     QGroupBox,
-    QHBoxLayout,
     QLabel,
-    QRadioButton,
     QScrollArea,
     QVBoxLayout,
     QWidget,
 )
 
-from napari_sparseseg.plugin import maps
+from napari_sparseseg.methods import METHODS
+from napari_sparseseg.plugin.colors import over_grey
 
-_TITLES = {
-    maps.NONE: "none",
-    maps.IMPORTANCE: "importance",
-    maps.KEPT: "kept / pruned",
-    maps.DEPTH: "depth",
-}
+_LONGEST_NAME = 16
 _BAR_MARGIN = 4  # style sheets give scroll bars a margin that their size hint leaves out
-_TISSUE = 160  # grey value on which the legend shows colours that are not opaque
-_IMPORTANCE_NOTE = (
-    "Rank of each token among those scored at this stage: 0 least, 1 most important. "
-    "Tokens without a colour were not scored."
-)
 
 
 class ScrollingColumn(QScrollArea):
@@ -139,91 +127,6 @@ class Legend(QWidget):
         self._cells.append((square, name, figure))
 
 
-class MapPanel(QGroupBox):
-    """One map at a time, by radio buttons, with the legend of the chosen one.
-
-    Attributes
-    ----------
-    chosen : Signal(str, int)
-        Another map (one of ``maps.MAPS``) or stage (from 1).
-    """
-
-    chosen = Signal(str, int)
-
-    def __init__(self) -> None:
-        super().__init__("Map")
-        self.buttons = {name: QRadioButton(title) for name, title in _TITLES.items()}
-        self.stage = QComboBox()
-        self.stage.setToolTip("Stage whose scores are shown")
-        self.legend = Legend()
-        self.note = QLabel()
-        self.note.setWordWrap(True)
-        group = QButtonGroup(self)
-        grid = QGridLayout()
-        grid.setColumnStretch(1, 1)
-        for number, button in enumerate(self.buttons.values()):
-            group.addButton(button)
-            grid.addWidget(button, number % 2, number // 2)
-        chosen_stage = QHBoxLayout()
-        self._stage_label = QLabel("Stage")
-        chosen_stage.addWidget(self._stage_label)
-        chosen_stage.addWidget(self.stage, 1)
-        layout = QVBoxLayout(self)
-        layout.addLayout(grid)
-        layout.addLayout(chosen_stage)
-        layout.addWidget(self.legend)
-        layout.addWidget(self.note)
-        self.buttons[maps.KEPT].setChecked(True)
-        for button in self.buttons.values():
-            button.toggled.connect(self._on_button)
-        self.stage.currentIndexChanged.connect(lambda _: self._emit())
-        self._show_stage()
-
-    def current(self) -> str:
-        """Return the chosen map."""
-        return next(name for name, button in self.buttons.items() if button.isChecked())
-
-    def choose(self, name: str) -> None:
-        """Choose a map."""
-        self.buttons[name].setChecked(True)
-
-    def current_stage(self) -> int:
-        """Return the chosen stage, from 1."""
-        return max(0, self.stage.currentIndex()) + 1
-
-    def set_stages(self, blocks: tuple[int, ...]) -> None:
-        """Offer the stages, each told by the number of blocks before it; keep the choice."""
-        before = self.stage.currentIndex()
-        self.stage.blockSignals(True)
-        self.stage.clear()
-        for number, after in enumerate(blocks, start=1):
-            self.stage.addItem(f"{number}, after {after} blocks")
-        self.stage.setCurrentIndex(before if 0 <= before < len(blocks) else 0)
-        self.stage.blockSignals(False)
-        self._show_stage()
-
-    def set_legend(self, entries: Iterable[maps.Entry], note: str = "") -> None:
-        """Explain the colours of the chosen map."""
-        self.legend.set_rows(
-            (e.color, e.text, "" if e.count is None else f"{e.count:,} tokens") for e in entries
-        )
-        self.note.setText(_IMPORTANCE_NOTE if self.current() == maps.IMPORTANCE else note)
-        self.note.setVisible(bool(self.note.text()))
-
-    def _on_button(self, checked: bool) -> None:
-        if checked:  # the button that lost the choice says so too
-            self._emit()
-
-    def _emit(self) -> None:
-        self._show_stage()
-        self.chosen.emit(self.current(), self.current_stage())
-
-    def _show_stage(self) -> None:
-        useful = self.current() == maps.IMPORTANCE and self.stage.count() > 0
-        self.stage.setVisible(useful)
-        self._stage_label.setVisible(useful)
-
-
 class Structures(QGroupBox):
     """The classes with their colours and volumes."""
 
@@ -263,7 +166,9 @@ class Results(QGroupBox):
             if (widget := item.widget()) is not None:
                 widget.deleteLater()
         for number, (name, value) in enumerate(self.figures.items()):
-            self._grid.addWidget(QLabel(name), number, 0)
+            # in two lines rather than in a wider dock; parts of the time are set in
+            label = name if name.startswith(" ") else textwrap.fill(name, _LONGEST_NAME)
+            self._grid.addWidget(QLabel(label), number, 0)
             self._grid.addWidget(QLabel(value), number, 1)
 
 
@@ -283,24 +188,33 @@ def figures(report: dict[str, Any], saved: float) -> dict[str, str]:
         Values with their units, by name.
     """
     tokens, gmacs, seconds = report["tokens"], report["gmacs"], report["seconds"]
+    method, sparsifier = METHODS[report["method"]], METHODS[report["sparsifier"]]
+    setting = report["setting"]
     inside = max(1, tokens["total"] - tokens["air"])
+    others = tokens["pruned"] + tokens["exited"]  # a rule does one of the two
+    fate = method.fate if sparsifier.mimics else sparsifier.fate
     parts = {
         f"    {name.replace('_', ' ')}": f"{value:.2f} s"
         for name, value in seconds.items()
         if name != "total" and value > 0
     }
-    return {
-        "Keep ratio": f"{report['keep_ratio']:.2f}",
+    rows = {
+        "Model": report["model"],
+        "Method": method.title,
+        "Control": sparsifier.title.lower() if sparsifier is not method else "",
+        setting["name"].capitalize() if setting else "": f"{setting['value']:g}" if setting else "",
         "Tokens": f"{tokens['total']:,} ({tokens['air']:,} air)",
         "Kept": f"{tokens['kept']:,} ({tokens['kept'] / inside:.0%} of non-air)",
-        "Pruned": f"{tokens['pruned']:,} ({tokens['pruned'] / inside:.0%} of non-air)",
+        fate.capitalize(): f"{others:,} ({others / inside:.0%} of non-air)",
+        "Reactivated": f"{tokens['reactivated']:,}" if tokens["reactivated"] else "",
         "Blocks saved": f"{saved:.0%} of the encoder's",
-        "Compute": f"{gmacs['run']:,.1f} GMACs (dense {gmacs['dense']:,.1f})",
+        "Compute": f"{gmacs['run']:,.1f} of {gmacs['dense']:,.1f} GMACs",
         "Time": f"{seconds['total']:.1f} s",
         **parts,
         "Memory": f"{report['peak_memory_mb']:,.0f} MB at most",
         "Computed": f"on {report['device']} in {report['precision']}",
     }
+    return {name: value for name, value in rows.items() if value}
 
 
 def summary(report: dict[str, Any], saved: float) -> str:
@@ -311,10 +225,3 @@ def summary(report: dict[str, Any], saved: float) -> str:
         f"{report['seconds']['total']:.1f} s, {tokens['kept'] / inside:.0%} of tokens kept, "
         f"{saved:.0%} of blocks saved"
     )
-
-
-def over_grey(color: str) -> str:
-    """Return what a colour "#rrggbb" or "#rrggbbaa" looks like on tissue, as "#rrggbb"."""
-    red, green, blue, alpha = bytes.fromhex(color[1:].ljust(8, "f"))
-    mixed = (round((c * alpha + _TISSUE * (255 - alpha)) / 255) for c in (red, green, blue))
-    return f"#{bytes(mixed).hex()}"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_sparseseg.errors import Cancelled
+from napari_sparseseg.plugin.catalog import Choice
 from napari_sparseseg.plugin.geometry import Scan
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_sparseseg.segmenter import CancelToken, Segmentation, Session
-    from napari_sparseseg.weights import ModelInfo
 
 THREAD_NAME = "sparseseg"
 
@@ -34,25 +34,25 @@ class Request:
     ----------
     scan : Scan
         The input.
-    model : ModelInfo
-        The model.
+    choice : Choice
+        The model, and its own rule or a control.
     device, precision : str
         As for ``Segmenter``.
-    keep_ratio : float
-        In (0, 1].
+    setting : float or None
+        Value of the setting in force, None if there is none.
     """
 
     scan: Scan
-    model: ModelInfo
+    choice: Choice
     device: str
     precision: str
-    keep_ratio: float
+    setting: float | None
 
     def shares_session(self, other: Request) -> bool:
-        """Tell whether both differ in their keep ratio at most."""
+        """Tell whether both differ in their setting at most."""
         return (
             self.scan.same_as(other.scan)
-            and (self.model.path, self.model.sha256) == (other.model.path, other.model.sha256)
+            and self.choice == other.choice
             and (self.device, self.precision) == (other.device, other.precision)
         )
 
@@ -106,7 +106,7 @@ class Runner(QObject):
 
     @property
     def follows(self) -> bool:
-        """Whether a new keep ratio can build on a session that is there or being made."""
+        """Whether a new setting can build on a session that is there or being made."""
         if self._job is not None:
             return self._next is not None or not self._job.stopped
         return self._open is not None
@@ -150,9 +150,11 @@ class Runner(QObject):
             self._finder = threading.Thread(target=self._find_devices, name=THREAD_NAME)
             self._finder.start()
 
-    def preview(self, keep_ratio: float) -> NDArray[np.uint8] | None:
-        """Return ``Session.preview``, None while there is no session."""
-        return self._open.session.preview(keep_ratio) if self._open else None
+    def preview(self, request: Request) -> NDArray[np.uint8] | None:
+        """Return ``Session.preview``, None while no session serves such a request."""
+        if self._open is None or not self._open.request.shares_session(request):
+            return None
+        return None if request.setting is None else self._open.session.preview(request.setting)
 
     def _start(self) -> None:
         if self._next is None:
@@ -176,7 +178,7 @@ class Runner(QObject):
         request = job.request
         if self._open is None:
             self._open = _Open(request, self._open_session(job))
-        return self._open.session.run(request.keep_ratio, self.progressed.emit, job.token())
+        return self._open.session.run(request.setting, self.progressed.emit, job.token())
 
     def _open_session(self, job: _Job) -> Session:
         request = job.request
@@ -187,7 +189,10 @@ class Runner(QObject):
 
         self._find_devices()
         job.token().raise_if_cancelled()
-        segmenter = Segmenter(request.model, request.device, request.precision)
+        choice = request.choice
+        segmenter = Segmenter(
+            choice.model, request.device, request.precision, sparsifier=choice.sparsifier
+        )
         return segmenter.open(volume, self.progressed.emit, job.token())
 
     def _find_devices(self) -> None:

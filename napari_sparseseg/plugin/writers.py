@@ -9,6 +9,7 @@ import numpy as np
 from napari_sparseseg.errors import OutputError
 from napari_sparseseg.files import write_volume
 from napari_sparseseg.plugin.geometry import assumed_affine, turned
+from napari_sparseseg.plugin.maps import KINDS
 from napari_sparseseg.volume import Volume
 
 
@@ -63,6 +64,8 @@ def source_volume(labels: np.ndarray, meta: dict[str, Any]) -> Volume:
     affine = assumed_affine(meta) if affine is None else np.asarray(affine, dtype=np.float64)
     source = np.asarray(metadata.get("source_affine", affine), dtype=np.float64)
     name = str(meta.get("name", "labels"))
+    if metadata.get("sparseseg", {}).get("role") in KINDS:
+        labels = np.maximum(labels, 0)  # air counts nothing in a file, as in a saved trace
     return Volume(turned(_compact(labels), affine, source), source, name)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,25 @@ WAIT = 120_000
 """Milliseconds to wait for a run: the machine may be busy with something else."""
 
 
+METHOD_SETTINGS = {
+    "dense": 1.0, "stp": 0.5, "edge": 0.5, "dtop": 0.5, "svit": 0.5, "apformer": 0.4,
+}  # fmt: skip
+"""Every method, with a setting at which the tiny models leave tokens out."""
+
+
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write a registry of two tiny untrained models with the names of the real ones."""
+    """Write a registry of tiny untrained models: one of every method, and of a second task two."""
+    folder = tmp_path_factory.mktemp("weights")
+    for method in METHOD_SETTINGS:
+        write_model(folder, f"brain-mr-{method}", "Tiny", method)
+    for method in ("dense", "dtop"):
+        write_model(folder, f"other-mr-{method}", "Tiny again", method)
+    return folder
+
+
+def write_model(folder: Path, name: str, title: str, method: str) -> None:
+    """Write and register a tiny untrained model."""
     import torch
 
     from napari_sparseseg.network import (
@@ -33,7 +48,7 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     from napari_sparseseg.weights import ModelInfo, register_model, save_model
 
-    folder = tmp_path_factory.mktemp("weights")
+    completion = "assembly" if method in ("stp", "edge") else "preserve"
     config = NetworkConfig(
         classes=len(CLASSES),
         window=(32, 32, 32),
@@ -41,42 +56,34 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
         depth=4,
         heads=2,
         stages=(1, 2, 3),
-        completion=CompletionConfig(dim=24, depth=1, heads=2),
+        sparsifier=method,
+        completion=CompletionConfig(dim=24, depth=1, heads=2, kind=completion),
         decoder=DecoderConfig(feature_size=4, finest=2, norm="channel"),
         air_level=0.06,
         air_fraction=0.02,
     )
+    torch.manual_seed(1)
+    network = SparseUNETR(config)
+    with torch.no_grad():  # untrained weights are so small that all voxels get one class
+        for key, weights in network.named_parameters():
+            weights.add_(0.2 * torch.randn_like(weights))
+            if key.endswith("present.bias"):  # an untrained head is never sure of a class
+                weights[0] += 6
     info = ModelInfo(
-        name="brain-mr-stp",
-        title="Tiny, pruned",
-        method="stp",
+        name=name,
+        title=f"{title}, {method}",
+        method=method,
         modality="synthetic",
         spacing=4.0,
         classes=CLASSES,
         colors=COLORS,
-        default_keep_ratio=0.5,
+        default_setting=METHOD_SETTINGS[method],
         network=config.to_dict(),
         license="Apache-2.0",
-        path=folder / "brain-mr-stp.safetensors",
+        path=folder / f"{name}.safetensors",
     )
-    dense = replace(
-        info,
-        name="brain-mr-dense",
-        title="Tiny, dense",
-        method="dense",
-        default_keep_ratio=1.0,
-        network=replace(config, sparsifier="dense").to_dict(),
-        path=folder / "brain-mr-dense.safetensors",
-    )
-    for model in (info, dense):
-        torch.manual_seed(1)
-        network = SparseUNETR(NetworkConfig.from_dict(model.network))
-        with torch.no_grad():  # untrained weights are so small that all voxels get one class
-            for weights in network.parameters():
-                weights.add_(0.2 * torch.randn_like(weights))
-        save_model(network.state_dict(), model)
-        register_model(model)
-    return folder
+    save_model(network.state_dict(), info)
+    register_model(info)
 
 
 @pytest.fixture

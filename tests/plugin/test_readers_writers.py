@@ -14,12 +14,12 @@ from napari.layers import Image, Labels, Layer
 from napari_sparseseg.errors import InputError, OutputError
 from napari_sparseseg.files import read_volume, write_volume
 from napari_sparseseg.plugin.geometry import Scan
-from napari_sparseseg.plugin.layers import ROLES, ResultLayers
+from napari_sparseseg.plugin.layers import ResultLayers
 from napari_sparseseg.plugin.readers import get_reader
 from napari_sparseseg.plugin.writers import write_labels
 from napari_sparseseg.volume import Volume
 
-from .test_layers import ORIENTATIONS, make_result, marked_volume
+from .results import ORIENTATIONS, make_result, marked_volume
 
 ENDINGS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 
@@ -133,7 +133,7 @@ def test_saved_token_map_lies_on_the_token_grid(tmp_path: Path):
     result = make_result(volume, np.zeros(volume.shape, np.uint8))
     layers.show(image, Scan.of(image), result)
 
-    for role in ROLES[1:3]:
+    for role in ("kept", "depth"):
         data, meta, _ = layers[role].as_layer_data_tuple()
         write_labels(str(tmp_path / f"{role}.nii.gz"), data, meta)
 

@@ -1,0 +1,34 @@
+"""A dock widget that learns when napari takes it away, with or without its window."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import QEvent, Signal
+from qtpy.QtGui import QHideEvent
+from qtpy.QtWidgets import QWidget
+
+
+class ClosingWidget(QWidget):
+    """A widget that says when it goes; napari itself sends its docks no close event.
+
+    Attributes
+    ----------
+    closing : Signal()
+        The window went, or napari took the dock out of it.
+    """
+
+    closing = Signal()
+
+    def hideEvent(self, event: QHideEvent | None) -> None:
+        """Tell when the whole window goes; hidden in a tab the widget stays."""
+        super().hideEvent(event)
+        window = self.window()
+        minimised = event is not None and event.spontaneous()
+        if not minimised and window is not None and not window.isVisible():
+            self.closing.emit()
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Tell when napari takes the dock out of the window."""
+        super().changeEvent(event)
+        moved = event is not None and event.type() == QEvent.Type.ParentChange
+        if moved and self.parent() is None:
+            self.closing.emit()
