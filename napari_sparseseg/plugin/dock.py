@@ -39,6 +39,8 @@ REST_MS = 250
 """How long the slider has to rest before the network runs again."""
 
 _PLUGIN, _WIDGET = "napari-sparseseg", "Sparse segmentation"
+_TITLE_BUTTONS = 118
+"""Pixels of a dock's title bar that are not its title."""
 _NO_IMAGE = (
     "There is no image to segment; open a scan, or the sample under File > Open Sample > SparseSeg."
 )
@@ -108,6 +110,8 @@ class SparseSegDock(ClosingWidget):
         notice = QLabel(NOTICE)
         notice.setAlignment(Qt.AlignmentFlag.AlignCenter)
         notice.setStyleSheet("font-style: italic; padding: 2px;")
+        title = self.fontMetrics().horizontalAdvance(f"{_WIDGET} ({_PLUGIN})")
+        self.setMinimumWidth(title + _TITLE_BUTTONS)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._column, 1)

@@ -121,6 +121,34 @@ def test_gradient_of_the_segmentation_reaches_every_scorer(windows: Tensor) -> N
         assert gate.grad[~pruned].any()
 
 
+def test_gradient_of_the_gates_by_hand(windows: Tensor) -> None:
+    """With blocks that change nothing a token's features are its embedding times its gates.
+
+    Kept at stage s: times ``m_1 ... m_s``, the alive mask; pruned there: ``1 - m_1 ... m_s``. A
+    token kept to the end is ``x m_1 (m_1 m_2) (m_1 m_2 m_3)``.
+    """
+    network = make_network(small_config()).train()
+    blocks: Any = network.encoder.blocks
+    with torch.no_grad():
+        for block in blocks:
+            for linear in (block.attention.proj, block.mlp[2]):
+                linear.weight.zero_()
+                linear.bias.zero_()
+    encoded = network.finish(network.prepare(windows), 0.3).encoded
+    gates: list[Any] = [[w.decision.gate for w in stage] for stage in encoded.scored]
+    for gate in sum(gates, []):
+        gate.retain_grad()
+    x = encoded.x.detach().sum(dim=1)
+    encoded.x.sum().backward()
+    for stage, scored in enumerate(encoded.scored):
+        for window, gate in zip(scored, gates[stage], strict=True):
+            left, value = encoded.left[window.rows], x[window.rows]
+            kept_to_the_end, pruned_here = left == 0, left == stage + 1
+            expected = (3 - stage) * value[kept_to_the_end]
+            assert torch.allclose(gate.grad[kept_to_the_end], expected, atol=1e-4)
+            assert torch.allclose(gate.grad[pruned_here], -value[pruned_here], atol=1e-4)
+
+
 def test_training_shortens_the_sequence_without_changing_values(windows: Tensor) -> None:
     """Multiplying by gates of value 1 must not move features: compare with inference."""
     network = make_network(small_config())
