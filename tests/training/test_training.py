@@ -55,14 +55,15 @@ def test_training_moves_every_part(scans: ScanSource, source: Synthesiser, tmp_p
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     scans: ScanSource, tmp_path: Path, method: str
 ) -> None:
-    whole = Run.create(scan_recipe(method, steps=6), "cpu")
+    plan = scan_recipe(method, steps=6, settings=(0.5,))  # noise in every step
+    whole = Run.create(plan, "cpu")
     train(whole, scans, tmp_path / "whole", save_every=100, minutes=10)
-    first = Run.create(scan_recipe(method, steps=6), "cpu")
+    first = Run.create(plan, "cpu")
     train(first, scans, tmp_path / "parts", save_every=2, minutes=0)  # stops after a step
     assert first.step == 1
     scans.draw()  # whatever else was drawn in between does not count
     torch.manual_seed(99)
-    second = Run.create(scan_recipe(method, steps=6), "cpu")
+    second = Run.create(plan, "cpu")
     second.resume(tmp_path / "parts" / "checkpoint.pt")
     assert second.step == 1
     train(second, scans, tmp_path / "parts", save_every=2, minutes=10)
