@@ -118,7 +118,7 @@ def measure(repeats: int, device: str) -> dict[str, Any]:
         "device": device,
         "precision": precision,
         "repeats": repeats,
-        "default_keep_ratio": answer.report["keep_ratio"],
+        "default_keep_ratio": answer.report["setting"]["value"],
         "tokens": answer.report["tokens"],
         "first_press_seconds": spread(fresh),
         "rerun_median_over_first_press_median": round(

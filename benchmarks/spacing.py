@@ -22,7 +22,7 @@ from napari_sparseseg.devices import resolve_precision
 from napari_sparseseg.files import read_volume
 from napari_sparseseg.network import CompletionConfig, DecoderConfig, NetworkConfig, SparseUNETR
 from napari_sparseseg.training.anatomy import STRUCTURES, class_of_label
-from napari_sparseseg.training.evaluate import dice_per_class
+from napari_sparseseg.training.evaluation import dice_per_class
 
 SPACINGS = (1.0, 1.5, 2.0, 3.0)
 BRAIN = (160, 192, 160)
