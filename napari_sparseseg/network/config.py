@@ -71,7 +71,8 @@ class NetworkConfig:
     channels : int
         Number of image channels.
     window : tuple of int
-        Window in voxels, each a multiple of twice the patch (the bottleneck halves the grid).
+        Window in voxels, each a multiple of twice the patch (the bottleneck halves the grid) and
+        at least four patches.
     patch : int
         Edge of a patch in voxels; the decoder is built for 8.
     dim, depth, heads, mlp_ratio : int
@@ -112,8 +113,8 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         if self.patch != 8:
             raise ValueError(f"the decoder is built for patches of 8 voxels, not {self.patch}")
-        if any(w % (2 * self.patch) or w <= 0 for w in self.window):
-            raise ValueError(f"window {self.window} must be a positive multiple of 16 voxels")
+        if any(w % (2 * self.patch) or w < 4 * self.patch for w in self.window):
+            raise ValueError(f"window {self.window} must be multiples of 16 voxels from 32 on")
         if self.dim % self.heads or self.completion.dim % self.completion.heads:
             raise ValueError("the width of a block must be a multiple of its attention heads")
         if self.completion.dim % 6 or self.dim % 2:
