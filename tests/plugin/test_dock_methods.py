@@ -277,11 +277,14 @@ def test_click_on_the_canvas_chooses_the_token_whose_dependencies_are_shown(
     assert trace.views[2].about in note.text()
     canvas = viewer.__wrapped__.window._qt_viewer.canvas.native
     middle = canvas.rect().center()
+    found: dict[int, QPoint] = {}
 
-    for away in (QPoint(0, 0), QPoint(30, 20), QPoint(-30, 20), QPoint(20, -30)):
+    step = min(canvas.width(), canvas.height()) // 5  # more than a token
+    for away in (QPoint(0, 0), QPoint(step, 0), QPoint(-step, 0), QPoint(0, -step)):
         QTest.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=middle + away)
         index = np.rint(tokens.world_to_data(viewer.cursor.position)).astype(int)
         label = int(tokens.data[tuple(index)])
+        found[label] = middle + away
         attended = trace.attended(label - 1)
         if attended is None:
             assert f"The query of token {label} was pruned" in note.text()
@@ -295,9 +298,11 @@ def test_click_on_the_canvas_chooses_the_token_whose_dependencies_are_shown(
     marked = (picture[..., 0] < 90) & (picture[..., 1:].min(axis=-1) > 120)
     assert 0 < marked.mean() < 0.15  # the chosen token, and no other
     before = note.text()
-    QTest.mousePress(canvas, Qt.MouseButton.LeftButton, pos=middle)
-    QTest.mouseMove(canvas, middle + QPoint(60, 60))
-    QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=middle + QPoint(60, 60))
+    assert len(found) > 2
+    elsewhere = next(place for other, place in found.items() if other != label)
+    QTest.mousePress(canvas, Qt.MouseButton.LeftButton, pos=elsewhere)
+    QTest.mouseMove(canvas, elsewhere + QPoint(60, 60))
+    QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=elsewhere + QPoint(60, 60))
     assert note.text() == before
 
 
