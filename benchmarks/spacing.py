@@ -21,6 +21,7 @@ from napari_sparseseg.canonical import ModelSpace
 from napari_sparseseg.devices import resolve_precision
 from napari_sparseseg.files import read_volume
 from napari_sparseseg.network import CompletionConfig, DecoderConfig, NetworkConfig, SparseUNETR
+from napari_sparseseg.scores import PatchScores
 from napari_sparseseg.training.anatomy import STRUCTURES, class_of_label
 from napari_sparseseg.training.evaluation import dice_per_class
 
@@ -35,7 +36,7 @@ def ceiling(file: Path, spacing: float) -> list[float]:
     truth = class_of_label(np.rint(scan.data).astype(np.int64))
     space = ModelSpace.of(scan, spacing)
     shares = torch.stack([space.to_model(truth == c).bfloat16() for c in range(len(STRUCTURES))])
-    return dice_per_class(space.labels_to_volume(shares), truth, len(STRUCTURES))
+    return dice_per_class(space.labels_to_volume(PatchScores.whole(shares)), truth, len(STRUCTURES))
 
 
 def window_seconds(spacing: float, finest: int, repeats: int) -> dict[str, Any]:

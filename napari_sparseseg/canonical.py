@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from nibabel.orientations import io_orientation
 
 from napari_sparseseg.errors import InputError
+from napari_sparseseg.restore import MAX_CLASSES, NativeAxis, restore_labels
+from napari_sparseseg.scores import PatchScores
 from napari_sparseseg.volume import Volume
 
-_CHUNK = 200_000  # voxels whose scores are interpolated at once
-_MIXED = 255  # marks a cell of the model grid whose corners disagree
+_BAND = 8  # outputs along an axis that are resampled at once
 _TINY = 1e-6  # gain in width (native voxels) below which an axis does not shrink
 
 
@@ -118,72 +119,74 @@ class ModelSpace:
         """
         if tuple(data.shape) != self.native_shape:
             raise ValueError(f"expected shape {self.native_shape}, got {tuple(data.shape)}")
-        if isinstance(data, np.ndarray):
-            # A plain copy: torch takes no foreign byte order, negative stride, read-only memory.
-            data = torch.from_numpy(np.array(data, dtype=np.float32))
-        image = data.to(torch.float32)
-        with torch.autocast(image.device.type, enabled=False):
-            # Shrink first: the other axes then have less to do.
-            for axis in sorted(range(3), key=lambda axis: -abs(self.steps[axis])):
-                native_axis = self.native_axes[axis]
-                weights = self._weights(axis).to(image.device)
-                image = (image.movedim(native_axis, -1) @ weights).movedim(-1, native_axis)
-        return image.permute(self.native_axes).contiguous()
+        # Slowest in memory first: then the image is read once, in slabs that each lie in one piece.
+        strides = data.strides if isinstance(data, np.ndarray) else data.stride()
+        order = sorted(range(3), key=lambda axis: -abs(strides[axis]))
+        axes = [self.native_axes.index(native_axis) for native_axis in order]
+        device = torch.device("cpu") if isinstance(data, np.ndarray) else data.device
+        bands = [self._bands(axis, device) for axis in axes]
+        # Shrink first: the other axes then have less to do.
+        shrinking = sorted(range(3), key=lambda n: -abs(self.steps[axes[n]]))
+        source = data.transpose(order) if isinstance(data, np.ndarray) else data.permute(order)
+        result = torch.empty(self.shape, dtype=torch.float32, device=device)
+        with torch.autocast(device.type, enabled=False):
+            for slab in bands[0]:
+                image = _as_float(source[slab.inputs])
+                whole = _Band(slice(None), slice(None), slab.weights)
+                for n in shrinking:
+                    image = _resampled(image, n, bands[n] if n else [whole])
+                result.permute(axes)[slab.outputs] = image
+        return result
 
-    @torch.no_grad()
-    def labels_to_volume(self, logits: torch.Tensor, background: int = 0) -> np.ndarray:
-        """Find the class of every voxel of the volume from class scores on the model grid.
+    def labels_to_volume(self, scores: PatchScores, background: int = 0) -> np.ndarray:
+        """Find the class of every voxel of the volume from class probabilities on the model grid.
 
-        The result is that of trilinear interpolation of all scores (the edge is continued
-        outwards) followed by the argmax, without ever holding the scores of all voxels. Where
-        the eight model voxels around a voxel have the same best class, no interpolation is
-        needed: a weighted mean keeps it.
+        The result is that of trilinear interpolation of all probabilities (the edge is continued
+        outwards) followed by the argmax, without ever holding the probabilities of all voxels.
 
         Parameters
         ----------
-        logits : torch.Tensor
-            Finite class scores on the model grid, shape (C, R, A, S) with C <= 255, any float
-            dtype, on any device.
+        scores : PatchScores
+            Class probabilities of the open patches, on any device; the token grid holds the
+            model grid.
         background : int
-            Class of voxels whose scores are all equal, as where nothing was predicted. Other
-            ties go to the lowest class.
+            Class that has probability 1 in closed patches.
 
         Returns
         -------
         numpy.ndarray
-            Class of each voxel of the volume, shape (I, J, K), uint8.
+            Class of each voxel of the volume, shape (I, J, K), uint8; ties go to the lowest class.
 
         Raises
         ------
         ValueError
-            When the shape of the scores does not fit.
+            When the token grid does not hold the model grid, or the classes are too many.
         """
-        if tuple(logits.shape[1:]) != self.shape or not 1 <= logits.shape[0] <= _MIXED:
-            raise ValueError(
-                f"expected shape (1 to {_MIXED}, *{self.shape}), got {tuple(logits.shape)}"
-            )
-        cells = _classes_of_cells(_best_classes(logits, background))
-        scores = _ScoreTable(logits, cells == _MIXED)
-        # From here on the axes, also of these lists, are in the volume's order.
-        lower, offsets, weights = self._interpolation(logits.device)
-        labels = cells.permute(np.argsort(self.native_axes).tolist())
-        for native_axis, index in enumerate(lower):
-            labels = labels.index_select(native_axis, index)
-        rows = max(1, _CHUNK // labels[0].numel())
-        for start in range(0, len(labels), rows):
-            block = labels[start : start + rows]
-            open_voxels = (block == _MIXED).nonzero().unbind(1)
-            if len(open_voxels[0]):
-                at = (open_voxels[0] + start, *open_voxels[1:])
-                block[open_voxels] = scores.classes(
-                    [offsets[axis][at[axis]] for axis in range(3)],
-                    [weights[axis][at[axis]] for axis in range(3)],
-                    background,
-                )
-        return labels.cpu().numpy()
+        covered = [
+            rows * scores.patch - lead
+            for rows, lead in zip(scores.rows.shape, scores.lead, strict=True)
+        ]
+        if any(have < need for have, need in zip(covered, self.shape, strict=True)):
+            raise ValueError(f"expected shape {self.shape} or more, got {tuple(covered)}")
+        if not 1 <= scores.values.shape[2] <= MAX_CLASSES:
+            raise ValueError(f"expected 1 to {MAX_CLASSES} classes, got {scores.values.shape[2]}")
+        axes = [self._native_axis(int(axis)) for axis in np.argsort(self.native_axes)]
+        return restore_labels(scores, axes, background)
 
-    def _weights(self, axis: int) -> torch.Tensor:
-        """Resampling weights along R, A or S: (native voxels, model voxels), columns sum to 1."""
+    def _bands(self, axis: int, device: torch.device) -> list[_Band]:
+        """Resampling weights along R, A or S, cut to what some neighbouring outputs need."""
+        weights = self._weights(axis)
+        bands = []
+        for start in range(0, self.shape[axis], _BAND):
+            outputs = slice(start, min(start + _BAND, self.shape[axis]))
+            used = np.flatnonzero(weights[:, outputs].any(axis=1))
+            inputs = slice(int(used[0]), int(used[-1]) + 1)
+            part = torch.from_numpy(weights[inputs, outputs]).to(device)
+            bands.append(_Band(inputs, outputs, part))
+        return bands
+
+    def _weights(self, axis: int) -> np.ndarray:
+        """Weights of the native in the model voxels along R, A or S: (n, m), columns sum to 1."""
         n, m, step = self.native_shape[self.native_axes[axis]], self.shape[axis], self.steps[axis]
         position = step * (np.arange(m) - (m - 1) / 2) + (n - 1) / 2  # in native voxels
         distance = np.arange(n)[:, None] - position
@@ -192,80 +195,43 @@ class ModelSpace:
             weights = np.maximum(1 - np.abs(distance), 0)
         else:
             weights = _hat_integral(distance + width / 2) - _hat_integral(distance - width / 2)
-        return torch.from_numpy((weights / weights.sum(0)).astype(np.float32))
+        return (weights / weights.sum(0)).astype(np.float32)
 
-    def _interpolation(
-        self, device: torch.device
-    ) -> tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor]]:
-        """Where each native voxel lies between model voxels, per native axis of length n.
-
-        Returns the lower model index (n,), and for the lower and the upper one their offset in
-        a flattened model grid (n, 2) and their weight (n, 2).
-        """
-        lower, offsets, weights = [], [], []
-        strides = (self.shape[1] * self.shape[2], self.shape[2], 1)
-        for axis in np.argsort(self.native_axes):
-            n, m = self.native_shape[self.native_axes[axis]], self.shape[axis]
-            position = (np.arange(n) - (n - 1) / 2) / self.steps[axis] + (m - 1) / 2
-            position = np.clip(position, 0, m - 1)
-            below = np.floor(position).astype(np.int64)
-            pair = np.stack([below, np.minimum(below + 1, m - 1)], axis=1)
-            share = np.stack([1 - (position - below), position - below], axis=1)
-            lower.append(torch.from_numpy(below).to(device))
-            offsets.append(torch.from_numpy(pair * strides[axis]).to(device))
-            weights.append(torch.from_numpy(share.astype(np.float32)).to(device))
-        return lower, offsets, weights
+    def _native_axis(self, axis: int) -> NativeAxis:
+        """Where the voxels of the volume lie along R, A or S, in model voxels."""
+        n, m = self.native_shape[self.native_axes[axis]], self.shape[axis]
+        positions = (np.arange(n) - (n - 1) / 2) / self.steps[axis] + (m - 1) / 2
+        return NativeAxis(axis, m, positions)
 
 
-class _ScoreTable:
-    """Scores of the model voxels around mixed cells, one row each, for fast gathering."""
+class _Band(NamedTuple):
+    """Neighbouring outputs along one axis, and all inputs that have weight in them."""
 
-    def __init__(self, logits: torch.Tensor, mixed: torch.Tensor) -> None:
-        needed = mixed
-        for axis in range(3):
-            needed = needed | _shifted(needed, axis, -1)
-        ids = needed.flatten().nonzero().squeeze(1)
-        self._scores = logits.flatten(1)[:, ids].T.to(torch.float32).contiguous()
-        self._row = torch.zeros(needed.numel(), dtype=torch.int64, device=logits.device)
-        self._row[ids] = torch.arange(len(ids), device=logits.device)
-
-    def classes(
-        self, offsets: list[torch.Tensor], weights: list[torch.Tensor], background: int
-    ) -> torch.Tensor:
-        """Interpolate at V voxels: per axis (V, 2) offsets and weights to (V,) classes."""
-        i, j, k = offsets
-        u, v, w = weights
-        corners = i[:, :, None, None] + j[:, None, :, None] + k[:, None, None, :]
-        shares = u[:, :, None, None] * v[:, None, :, None] * w[:, None, None, :]
-        scores = torch.nn.functional.embedding_bag(
-            self._row[corners.flatten(1)],
-            self._scores,
-            mode="sum",
-            per_sample_weights=shares.flatten(1),
-        )
-        return _best_classes(scores.T, background)
+    inputs: slice
+    outputs: slice
+    weights: torch.Tensor  # (inputs, outputs)
 
 
-def _best_classes(scores: torch.Tensor, background: int) -> torch.Tensor:
-    """Class with the highest score: (C, ...) to (...), uint8."""
-    highest, best = scores.max(0)
-    return best.to(torch.uint8).masked_fill_(highest == scores.amin(0), background)
+def _as_float(slab: torch.Tensor | np.ndarray) -> torch.Tensor:
+    if isinstance(slab, np.ndarray):
+        # A plain copy: torch takes no foreign byte order, negative stride, read-only memory.
+        slab = torch.from_numpy(np.array(slab, dtype=np.float32, order="C"))
+    return slab.to(torch.float32)
 
 
-def _classes_of_cells(best: torch.Tensor) -> torch.Tensor:
-    """Class that the voxels [r:r+2, a:a+2, s:s+2] share, or ``_MIXED``; same shape (R, A, S)."""
-    low = high = best
-    for axis in range(3):
-        low = torch.minimum(low, _shifted(low, axis, 1))
-        high = torch.maximum(high, _shifted(high, axis, 1))
-    return low.masked_fill(low != high, _MIXED)
-
-
-def _shifted(grid: torch.Tensor, axis: int, by: int) -> torch.Tensor:
-    """Values of the neighbours at distance ``by`` (1 or -1) along an axis; the edge is repeated."""
-    n = grid.shape[axis]
-    index = (torch.arange(n, device=grid.device) + by).clamp(0, n - 1)
-    return grid.index_select(axis, index)
+def _resampled(image: torch.Tensor, axis: int, bands: Sequence[_Band]) -> torch.Tensor:
+    """Resample one axis of a 3D image."""
+    parts = []
+    for band in bands:
+        piece = image[(slice(None),) * axis + (band.inputs,)]
+        if axis == 0:
+            part = (band.weights.T @ piece.flatten(1)).unflatten(1, piece.shape[1:])
+        elif axis == 1:
+            part = torch.bmm(band.weights.T.expand(len(piece), -1, -1), piece)
+        else:
+            part = piece @ band.weights
+        parts.append(part)
+    return torch.cat(parts, axis)
 
 
 def _hat_integral(t: np.ndarray) -> np.ndarray:

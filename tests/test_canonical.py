@@ -20,6 +20,7 @@ from scipy.spatial.transform import Rotation
 
 from napari_sparseseg.canonical import ModelSpace
 from napari_sparseseg.errors import InputError
+from napari_sparseseg.scores import PatchScores
 from napari_sparseseg.volume import Volume
 
 TURNS = [
@@ -226,15 +227,27 @@ def test_strong_shrinking_averages_noise_away() -> None:
         lambda data: np.broadcast_to(data.astype(np.float32), data.shape),
         lambda data: torch.from_numpy(data),
         lambda data: torch.from_numpy(data).to(torch.int16),
+        lambda data: torch.from_numpy(data.T.copy()).permute(2, 1, 0),
     ],
 )
 def test_every_way_of_storing_an_image_gives_the_same(variant: object) -> None:
-    data = np.random.default_rng(3).integers(-500, 500, size=(7, 9, 8)).astype(float)
+    data = np.random.default_rng(3).integers(-500, 500, size=(37, 9, 18)).astype(float)
     space = ModelSpace.of(Volume(data, make_affine(TURNS[29], (1, 2, 3))), 1.7)
+    assert max(space.shape) > 20  # more than is resampled at once
     expected = space.to_model(data)
     assert expected.dtype == torch.float32
     with torch.autocast("cpu", torch.bfloat16):  # whatever precision the caller computes in
-        assert torch.equal(space.to_model(variant(data)), expected)  # type: ignore[operator]
+        result = space.to_model(variant(data))  # type: ignore[operator]
+    # The order in memory decides the order of the sums, and so the last digit.
+    torch.testing.assert_close(result, expected, rtol=1e-6, atol=2e-4)
+
+
+def test_a_mask_gives_the_share_of_each_model_voxel() -> None:
+    mask = np.zeros((40, 4, 4), dtype=bool)
+    mask[:3] = True
+    mask.flags.writeable = False
+    result = ModelSpace.of(Volume(mask, np.eye(4)), 2.0).to_model(mask)
+    np.testing.assert_allclose(result[:, 0, 0], [1.0, 0.5] + [0.0] * 18, atol=1e-6)
 
 
 def test_the_input_is_left_alone() -> None:
@@ -245,17 +258,18 @@ def test_the_input_is_left_alone() -> None:
     np.testing.assert_array_equal(data, before)
 
 
-def dense_labels(space: ModelSpace, volume: Volume, logits: np.ndarray) -> np.ndarray:
-    """Interpolated scores at every native voxel, the naive way: (C, I, J, K)."""
+def dense_labels(space: ModelSpace, volume: Volume, probabilities: np.ndarray) -> np.ndarray:
+    """Interpolated probabilities at every native voxel, the naive way: (C, I, J, K)."""
     to_model_index = np.linalg.inv(space.affine) @ volume.affine
     where = positions(volume.shape, to_model_index)
-    return np.stack([map_coordinates(c, where, order=1, mode="nearest") for c in logits])
+    return np.stack([map_coordinates(c, where, order=1, mode="nearest") for c in probabilities])
 
 
 def assert_equals_dense(volume: Volume, spacing: float, logits: np.ndarray) -> None:
     space = ModelSpace.of(volume, spacing)
-    result = space.labels_to_volume(torch.from_numpy(logits))
-    dense = dense_labels(space, volume, logits.astype(float))
+    probabilities = torch.from_numpy(logits).softmax(0)
+    result = space.labels_to_volume(PatchScores.whole(probabilities))
+    dense = dense_labels(space, volume, probabilities.double().numpy())
     assert result.shape == volume.shape and result.dtype == np.uint8
     runner_up, best = np.sort(dense, axis=0)[-2:]
     clear = best - runner_up > 1e-5
@@ -307,7 +321,7 @@ def test_a_structure_comes_back_at_its_place(volume: Volume, spacing: float) -> 
 
     inside = depth(positions(space.shape, space.affine)) > 0
     one_hot = np.stack([~inside, inside]).astype(np.float32)
-    result = space.labels_to_volume(torch.from_numpy(one_hot))
+    result = space.labels_to_volume(PatchScores.whole(torch.from_numpy(one_hot)))
     # Every voxel lies within 2 model steps of all voxels that it is interpolated from; the edge
     # of the volume can lie another half step beyond the model grid.
     margin = 2.5 * spacing * np.sqrt(3)
@@ -323,7 +337,7 @@ def test_a_structure_keeps_its_voxels_through_the_round_trip() -> None:
         volume = Volume(labels, make_affine(turn, (1.0, 1.0, 1.0)))
         space = ModelSpace.of(volume, 2.0)
         one_hot = torch.stack([space.to_model(labels == c) for c in range(3)])
-        back = space.labels_to_volume(one_hot)
+        back = space.labels_to_volume(PatchScores.whole(one_hot))
         for c in (1, 2):
             overlap = (
                 2
@@ -339,24 +353,28 @@ def test_scores_in_other_layouts_give_the_same_labels(layout: str) -> None:
     space = ModelSpace.of(volume, 2.0)
     scores = torch.randint(-8, 8, (6, *space.shape), generator=torch.Generator().manual_seed(0))
     logits = scores.float() + torch.linspace(0, 0.5, 6).reshape(6, 1, 1, 1)
-    logits = logits.to(torch.bfloat16).float()  # so that no layout rounds them
-    expected = space.labels_to_volume(logits)
+    probabilities = logits.softmax(0).to(torch.bfloat16).float()  # so that no layout rounds them
+    expected = space.labels_to_volume(PatchScores.whole(probabilities))
     if layout == "channels last":
-        other = logits.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2)
+        other = probabilities.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2)
     else:
-        other = logits.to(getattr(torch, layout))
-    np.testing.assert_array_equal(space.labels_to_volume(other), expected)
+        other = probabilities.to(getattr(torch, layout))
+    result = space.labels_to_volume(PatchScores.whole(other))
+    np.testing.assert_array_equal(result, expected)
 
 
-def test_undecided_voxels_are_background() -> None:
+def test_closed_patches_are_background() -> None:
     volume = Volume(np.zeros((8, 8, 8)), np.eye(4))
     space = ModelSpace.of(volume, 2.0)
-    logits = torch.zeros((3, *space.shape))
-    logits[2, 3] = 1.0  # the rest of the volume was never predicted
+    values = torch.zeros(1, 8, 3)
+    values[..., 2] = 1.0
+    rows = torch.full((2, 2, 2), -1)
+    rows[1, 1, 1] = 0  # the rest of the volume was never predicted
     for background in (0, 1):
-        labels = space.labels_to_volume(logits, background)
-        assert np.all(labels[:5] == background)
-        assert np.all(labels[6:] == 2)
+        labels = space.labels_to_volume(PatchScores(rows, values, 2, (0, 0, 0)), background)
+        assert np.all(labels[5:, 5:, 5:] == 2)
+        labels[4:, 4:, 4:] = background
+        assert np.all(labels == background)
 
 
 @pytest.mark.parametrize("spacing", [0.0, -1.0, np.nan, np.inf, (1.0, 2.0), (1.0, 1.0, 0.0)])
@@ -370,6 +388,6 @@ def test_arrays_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match="expected shape"):
         space.to_model(np.zeros((5, 4, 3)))
     with pytest.raises(ValueError, match="expected shape"):
-        space.labels_to_volume(torch.zeros((2, 5, 4, 3)))
-    with pytest.raises(ValueError, match="expected shape"):
-        space.labels_to_volume(torch.zeros((256, 3, 4, 5)))
+        space.labels_to_volume(PatchScores.whole(torch.zeros((2, 5, 4, 3)), patch=1))
+    with pytest.raises(ValueError, match="1 to 256 classes"):
+        space.labels_to_volume(PatchScores.whole(torch.zeros((257, 3, 4, 5))))
