@@ -7,6 +7,7 @@
 
 PYTHON ?=
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 export PYTHON
 
 # X11, Wayland or macOS: is there a screen to open napari on?
@@ -14,7 +15,7 @@ SCREEN := $(DISPLAY)$(WAYLAND_DISPLAY)$(filter Darwin,$(shell uname -s))
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "PYTHON=... names the Python for .venv, PYTEST_ARGS=... goes to pytest."
+	@echo "PYTHON=... names the Python for .venv, PYTEST_ARGS=... goes to pytest, BENCH_ARGS=... to the benchmark."
 
 libraries:
 	@scripts/system-libraries
@@ -79,5 +80,6 @@ evaluate-hippocampus: setup  ## measure the hippocampus-mr models, write docs/hi
 	$(TRAINING).scans_page $(RESULTS)/hippocampus-mr.json --out docs/hippocampus.md
 	$(TRAINING).card $(HIPPOCAMPUS) --results $(RESULTS)/hippocampus-mr.json --logs $(RESULTS)/training
 
-bench: setup  ## measure the slider and write docs/performance.md
-	.venv/bin/python benchmarks/slider.py --out $(RESULTS)/slider.json --page docs/performance.md
+bench: setup  ## measure every claim on speed and write docs/performance.md (DATA=..., BENCH_ARGS=...)
+	.venv/bin/python -m benchmarks.speed measure --data $(DATA) $(BENCH_ARGS)
+	.venv/bin/python -m benchmarks.speed page
