@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,36 @@ dim)``; a sparsifier may bring its own."""
 def attend_to_all(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Plain attention of one window."""
     return F.scaled_dot_product_attention(q[None], k[None], v[None])[0]
+
+
+def attend_packed(q: Tensor, k: Tensor, v: Tensor, lengths: tuple[int, ...]) -> Tensor:
+    """Plain attention inside each of several windows in one call, none of them padded.
+
+    Parameters
+    ----------
+    q, k, v : Tensor
+        ``(heads, rows, head dim)``, the rows of window after window.
+    lengths : tuple of int
+        Rows of each window.
+
+    Returns
+    -------
+    Tensor
+        ``(heads, rows, head dim)``.
+    """
+    filled = [n for n in lengths if n]
+    offsets = torch.tensor([0, *accumulate(filled)], device=q.device)
+
+    def ragged(x: Tensor) -> Tensor:
+        packed = x.transpose(0, 1).contiguous()
+        least, most = min(filled), max(filled)
+        jagged: Tensor = torch.nested.nested_tensor_from_jagged(
+            packed, offsets, min_seqlen=least, max_seqlen=most
+        )
+        return jagged.transpose(1, 2)
+
+    mixed = F.scaled_dot_product_attention(ragged(q), ragged(k), ragged(v))
+    return mixed.transpose(1, 2).values().transpose(0, 1)
 
 
 class Attention(nn.Module):
@@ -58,12 +89,16 @@ class Attention(nn.Module):
         rows, dim = x.shape
         # (3, heads, rows, head dim): each window is then a plain slice
         qkv = self.qkv(x).view(rows, 3, self.heads, dim // self.heads).permute(1, 2, 0, 3)
-        attends = attends or [attend_to_all] * len(lengths)
-        parts = [
-            attend(*part.unbind(0)) if n else part[2]
-            for n, part, attend in zip(lengths, qkv.split(lengths, dim=2), attends, strict=True)
-        ]
-        mixed = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        if attends is None and x.is_cuda and not torch.is_grad_enabled() and rows:
+            q, k, v = qkv.unbind(0)
+            mixed = attend_packed(q, k, v, lengths)
+        else:  # on a CPU a call for each window is as fast, and simpler
+            attends = attends or [attend_to_all] * len(lengths)
+            parts = [
+                attend(*part.unbind(0)) if n else part[2]
+                for n, part, attend in zip(lengths, qkv.split(lengths, dim=2), attends, strict=True)
+            ]
+            mixed = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         mixed = mixed.transpose(0, 1).reshape(rows, dim)
         if attending is None:
             return self.proj(mixed)

@@ -50,12 +50,28 @@ class DecoderConfig:
     norm : {"instance", "channel"}
         "instance" as published; "channel" normalises each voxel over its channels, so that a
         voxel's answer does not depend on how much air its window holds.
+    context : {"window", "open"}
+        What a convolution sees beside a patch that is decoded. "window" as published: all of the
+        window, which therefore has to be decoded as a whole. With "open" a token that is not
+        decoded is zero to its neighbours, so that the blocks of the others can be decoded alone.
+        Together with ``detail="open"``, tokens pruned at the first stage do not get the levels
+        finer than 1/4 at all: a patch-wise head draws them.
     """
 
     feature_size: int = 16
     finest: Literal[1, 2] = 1
     norm: Literal["instance", "channel"] = "instance"
     detail: Literal["all", "open"] = "all"
+    context: Literal["window", "open"] = "window"
+
+    def __post_init__(self) -> None:
+        if self.context == "open" and self.norm != "channel":
+            raise ValueError("an instance norm needs the whole window: context must be 'window'")
+
+    @property
+    def two_level(self) -> bool:
+        """Whether pruned tokens are drawn from the coarse levels alone."""
+        return self.context == "open" and self.detail == "open"
 
 
 @dataclass(frozen=True)

@@ -2,26 +2,65 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_sparseseg.network.config import NetworkConfig
+from napari_sparseseg.network.fields import Field
 
 
-class ChannelNorm(nn.LayerNorm):
-    """LayerNorm over the channels of each voxel of a ``(n, channels, x, y, z)`` map."""
+class InstanceNorm(nn.InstanceNorm3d):
+    """Instance normalisation of ``(n, x, y, z, channels)`` features."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise each voxel on its own."""
-        return super().forward(x.permute(0, 2, 3, 4, 1)).permute(0, 4, 1, 2, 3)
+        """Normalise each channel over the voxels of its window."""
+        return super().forward(x.permute(0, 4, 1, 2, 3)).permute(0, 2, 3, 4, 1)
 
 
 def _norm(kind: str, channels: int) -> nn.Module:
-    return nn.InstanceNorm3d(channels) if kind == "instance" else ChannelNorm(channels)
+    """Return the norm of a kind; "channel" looks at each voxel on its own."""
+    return InstanceNorm(channels) if kind == "instance" else nn.LayerNorm(channels)
+
+
+def _pointwise(x: Tensor, conv: nn.Conv3d) -> Tensor:
+    """Run a 1x1x1 convolution."""
+    return F.linear(x, conv.weight.flatten(1), conv.bias)
+
+
+def _unfold(x: Tensor, factor: int) -> Tensor:
+    """Give each of the ``factor ** 3`` parts of a voxel its share of the channels.
+
+    ``(n, x, y, z, factor ** 3 * channels)`` to ``(n, factor x, factor y, factor z, channels)``.
+    """
+    n, a, b, c, channels = x.shape
+    parts = x.view(n, a, b, c, factor, factor, factor, channels // factor**3)
+    parts = parts.permute(0, 1, 4, 2, 5, 3, 6, 7)
+    return parts.reshape(n, factor * a, factor * b, factor * c, -1)
+
+
+def split_voxels(image: Tensor) -> Tensor:
+    """Turn 2x2x2 voxels into channels: ``(n, 2x, 2y, 2z, c)`` to ``(n, x, y, z, 8c)``."""
+    n, x, y, z, c = image.shape
+    parts = image.reshape(n, x // 2, 2, y // 2, 2, z // 2, 2, c)
+    return parts.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(n, x // 2, y // 2, z // 2, 8 * c)
+
+
+class Double(nn.ConvTranspose3d):
+    """Double the resolution by a transposed convolution of stride 2, which overlaps nothing.
+
+    Parameters
+    ----------
+    inside, outside : int
+        Channels in and out.
+    """
+
+    def __init__(self, inside: int, outside: int) -> None:
+        super().__init__(inside, outside, kernel_size=2, stride=2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        """Map ``(n, x, y, z, inside)`` to ``(n, 2x, 2y, 2z, outside)``."""
+        return _unfold(F.linear(x, self.weight.permute(2, 3, 4, 1, 0).flatten(0, 3)), 2)
 
 
 class ResidualBlock(nn.Module):
@@ -47,14 +86,21 @@ class ResidualBlock(nn.Module):
                 nn.Conv3d(inside, outside, 1, bias=False), _norm(norm, outside)
             )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(n, inside, x, y, z)`` to ``(n, outside, x, y, z)``."""
-        y = F.leaky_relu(self.norm1(self.conv1(x)), 0.01)
-        return F.leaky_relu(self.norm2(self.conv2(y)) + self.shortcut(x), 0.01)
+    def forward(self, x: Tensor, field: Field) -> Tensor:
+        """Map ``(blocks, x, y, z, inside)`` to ``(blocks, x, y, z, outside)``."""
+        y = F.leaky_relu(self.norm1(field.convolve(x, self.conv1)), 0.01)
+        y = self.norm2(field.convolve(y, self.conv2))
+        if isinstance(self.shortcut, nn.Sequential):
+            conv, norm = self.shortcut
+            assert isinstance(conv, nn.Conv3d)
+            x = norm(_pointwise(x, conv))
+        return F.leaky_relu(y + x, 0.01)
 
-
-def _double(inside: int, outside: int) -> nn.Module:
-    return nn.ConvTranspose3d(inside, outside, kernel_size=2, stride=2, bias=False)
+    def macs(self, voxels: int) -> int:
+        """Multiply-accumulates for so many voxels."""
+        inside, outside = self.conv1.in_channels, self.conv1.out_channels
+        shortcut = inside * outside if inside != outside else 0
+        return voxels * (27 * outside * (inside + outside) + shortcut)
 
 
 class UpBlock(nn.Module):
@@ -72,26 +118,17 @@ class UpBlock(nn.Module):
 
     def __init__(self, inside: int, outside: int, skips: int, norm: str) -> None:
         super().__init__()
-        self.up = _double(inside, outside)
+        self.up = Double(inside, outside)
         self.mix = ResidualBlock(outside + skips, outside, norm)
 
-    def forward(self, x: Tensor, *skips: Tensor) -> Tensor:
-        """Map ``(n, inside, x, y, z)`` to ``(n, outside, 2x, 2y, 2z)``."""
-        return self.mix(torch.cat([self.up(x), *skips], dim=1))
+    def forward(self, x: Tensor, skips: list[Tensor], field: Field) -> Tensor:
+        """Map ``(blocks, x, y, z, inside)`` to ``(blocks, 2x, 2y, 2z, outside)``."""
+        return self.mix(torch.cat([self.up(x), *skips], dim=-1), field)
 
-
-def split_voxels(image: Tensor) -> Tensor:
-    """Turn 2x2x2 voxels into channels: ``(n, c, 2x, 2y, 2z)`` to ``(n, 8c, x, y, z)``."""
-    n, c, x, y, z = image.shape
-    parts = image.reshape(n, c, x // 2, 2, y // 2, 2, z // 2, 2)
-    return parts.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(n, 8 * c, x // 2, y // 2, z // 2)
-
-
-def join_voxels(values: Tensor) -> Tensor:
-    """Undo :func:`split_voxels`: ``(n, 8c, x, y, z)`` to ``(n, c, 2x, 2y, 2z)``."""
-    n, c, x, y, z = values.shape
-    parts = values.reshape(n, c // 8, 2, 2, 2, x, y, z)
-    return parts.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(n, c // 8, 2 * x, 2 * y, 2 * z)
+    def macs(self, voxels: int) -> int:
+        """Multiply-accumulates for so many voxels of the finer side."""
+        up = voxels * self.up.in_channels * self.up.out_channels
+        return up + self.mix.macs(voxels)
 
 
 class SubvoxelHead(nn.Module):
@@ -107,71 +144,51 @@ class SubvoxelHead(nn.Module):
 
     def __init__(self, features: int, image: int, classes: int) -> None:
         super().__init__()
+        self.classes = classes
         self.hidden = nn.Conv3d(features + image, 2 * features, 1)
         self.scores = nn.Conv3d(2 * features, 8 * classes, 1)
 
     def forward(self, x: Tensor, image: Tensor) -> Tensor:
-        """Return ``(n, classes, 2x, 2y, 2z)`` scores."""
-        y = F.leaky_relu(self.hidden(torch.cat([x, image], dim=1)), 0.01)
-        return join_voxels(self.scores(y))
+        """Return ``(n, 2x, 2y, 2z, classes)`` scores."""
+        y = F.leaky_relu(_pointwise(torch.cat([x, image], dim=-1), self.hidden), 0.01)
+        # stored class by class; the other way round, a voxel's scores come out side by side
+        weight = self.scores.weight.view(self.classes, 8, -1).transpose(0, 1).flatten(0, 1)
+        assert self.scores.bias is not None
+        bias = self.scores.bias.view(self.classes, 8).T.flatten()
+        return _unfold(F.linear(y, weight, bias), 2)
+
+    def macs(self, voxels: int) -> int:
+        """Multiply-accumulates for so many features."""
+        return voxels * (self.hidden.weight.numel() + self.scores.weight.numel())
 
 
-HALO = 2
-"""Tokens around a box that its voxels are computed from, behind the level of 1/8 resolution."""
+class PatchHead(nn.Sequential):
+    """Predict the class scores of all 4x4x4 voxels under each feature at 1/4 resolution.
 
+    Draws the patches that get no fine level.
 
-@dataclass(frozen=True)
-class Box:
-    """A box of tokens: the part of a window that is decoded.
-
-    Attributes
+    Parameters
     ----------
-    start, stop : tuple of int
-        First token and the one behind the last along each axis.
+    features : int
+        Channels.
+    classes : int
+        Number of classes.
     """
 
-    start: tuple[int, int, int]
-    stop: tuple[int, int, int]
-
-    @classmethod
-    def around(cls, marked: Tensor) -> Box | None:
-        """Return the least box around the marked tokens of all windows, None if there are none.
-
-        Parameters
-        ----------
-        marked : Tensor
-            ``(n, x, y, z)`` bool.
-        """
-        places = marked.any(dim=0).nonzero()
-        if not len(places):
-            return None
-        low, high = places.amin(dim=0).tolist(), (places.amax(dim=0) + 1).tolist()
-        return cls((low[0], low[1], low[2]), (high[0], high[1], high[2]))
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Number of tokens along each axis."""
-        x, y, z = (b - a for a, b in zip(self.start, self.stop, strict=True))
-        return x, y, z
-
-    def grown(self, by: int, grid: tuple[int, int, int]) -> Box:
-        """Return the box with a margin, as far as the grid reaches."""
-        x, y, z = (max(0, a - by) for a in self.start)
-        u, v, w = (min(n, b + by) for b, n in zip(self.stop, grid, strict=True))
-        return Box((x, y, z), (u, v, w))
-
-    def within(self, outer: Box) -> Box:
-        """Return the same place counted from the start of another box."""
-        x, y, z = (a - o for a, o in zip(self.start, outer.start, strict=True))
-        u, v, w = (b - o for b, o in zip(self.stop, outer.start, strict=True))
-        return Box((x, y, z), (u, v, w))
-
-    def cut(self, values: Tensor, per_token: int) -> Tensor:
-        """Cut the box out of ``(n, channels, x, y, z)`` with so many values along a token."""
-        x, y, z = (
-            slice(a * per_token, b * per_token) for a, b in zip(self.start, self.stop, strict=True)
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__(
+            nn.Linear(features, features),
+            nn.LeakyReLU(0.01),
+            nn.Linear(features, 64 * classes),
         )
-        return values[:, :, x, y, z]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(n, x, y, z, features)`` to ``(n, 4x, 4y, 4z, classes)`` scores."""
+        return _unfold(super().forward(x), 4)
+
+    def macs(self, voxels: int) -> int:
+        """Multiply-accumulates for so many features."""
+        return voxels * sum(layer.weight.numel() for layer in self if isinstance(layer, nn.Linear))
 
 
 class UNETRDecoder(nn.Module):
@@ -181,6 +198,9 @@ class UNETRDecoder(nn.Module):
     skips at 1/8, 1/4 and 1/2 from token maps, a bottleneck at 1/16, and an image branch at full
     resolution. ``DecoderConfig.finest = 2`` replaces the full-resolution level (image branch, up
     block, head) by one at half resolution that reads and writes 2x2x2 sub-voxels.
+
+    The levels up to 1/4 are the coarse ones, those behind them the fine ones, which may serve
+    fewer tokens.
 
     Parameters
     ----------
@@ -193,133 +213,122 @@ class UNETRDecoder(nn.Module):
         f, norm, dim = config.decoder.feature_size, config.decoder.norm, config.dim
         self.config = config
         self.full = config.decoder.finest == 1
-        self.skip2 = nn.Sequential(
-            _double(dim, 2 * f), _double(2 * f, 2 * f), ResidualBlock(2 * f, 2 * f, norm)
+        self.skip2 = nn.ModuleList(
+            [Double(dim, 2 * f), Double(2 * f, 2 * f), ResidualBlock(2 * f, 2 * f, norm)]
         )
-        self.skip4 = _double(dim, 4 * f)
+        self.skip4 = Double(dim, 4 * f)
         self.skip8 = ResidualBlock(dim, 8 * f, norm)
         self.bottleneck = nn.AvgPool3d(3, stride=2, padding=1)
         self.up8 = UpBlock(dim, 8 * f, 8 * f, norm)
         self.up4 = UpBlock(8 * f, 4 * f, 4 * f, norm)
+        self.patch_head = PatchHead(4 * f, config.classes) if config.decoder.two_level else None
         if self.full:
             self.image = ResidualBlock(config.channels, f, norm)
             self.up2 = UpBlock(4 * f, 2 * f, 2 * f, norm)
             self.up1 = UpBlock(2 * f, f, f, norm)
-            self.head: nn.Module = nn.Conv3d(f, config.classes, 1)
+            self.head: nn.Conv3d | SubvoxelHead = nn.Conv3d(f, config.classes, 1)
         else:
             self.image = ResidualBlock(8 * config.channels, f, norm)
             self.up2 = UpBlock(4 * f, 2 * f, 3 * f, norm)
             self.head = SubvoxelHead(2 * f, 8 * config.channels, config.classes)
 
-    def image_features(self, windows: Tensor) -> Tensor:
-        """Run the image branch, which no keep ratio changes.
+    def coarse(self, maps: tuple[Tensor, ...], field: Field) -> Tensor:
+        """Run the levels at 1/8 and 1/4.
 
         Parameters
         ----------
-        windows : Tensor
-            ``(n, channels, x, y, z)`` normalised intensities.
-        """
-        return self.image(windows if self.full else split_voxels(windows))
-
-    def forward(
-        self,
-        windows: Tensor,
-        image: Tensor,
-        maps: tuple[Tensor, ...],
-        detail: Tensor | None = None,
-        box: Box | None = None,
-    ) -> Tensor:
-        """Decode token maps to class scores.
-
-        Parameters
-        ----------
-        windows : Tensor
-            ``(n, channels, x, y, z)`` normalised intensities.
-        image : Tensor
-            Output of :meth:`image_features` for them.
         maps : tuple of Tensor
-            Four ``(n, dim, x/8, y/8, z/8)`` maps, for the skips at 1/2, 1/4 and 1/8 and for the
+            Four ``(n, x/8, y/8, z/8, dim)`` maps, for the skips at 1/2, 1/4 and 1/8 and for the
             bottleneck. STP + MTA hands over one completed map four times.
-        detail : Tensor, optional
-            ``(n, 1, x/8, y/8, z/8)`` factor on what the image shows of each patch, 1 or 0; all
-            of it if left out.
-        box : Box, optional
-            The tokens whose voxels are wanted; the whole window if left out. Exact only without
-            statistics over the window, that is with ``norm="channel"``.
+        field : Field
+            Tokens that are decoded.
 
         Returns
         -------
         Tensor
-            ``(n, classes, x, y, z)`` scores of the box, or of the window.
+            Features on the field, two voxels along each edge of a token.
         """
-        z2, z4, z8, last = maps
-        coarse = self.bottleneck(last.float()).to(last.dtype)  # no bf16 pooling on CPU
-        y = self.up8(coarse, self.skip8(z8))
-        if box is None:
-            return self._finer(y, z4, z2, image, windows, detail)
-        wide = box.grown(HALO, self.config.grid)
-        fine = image.shape[2] // last.shape[2]
-        scores = self._finer(
-            wide.cut(y, 1),
-            wide.cut(z4, 1),
-            wide.cut(z2, 1),
-            wide.cut(image, fine),
-            wide.cut(windows, self.config.patch),
-            None if detail is None else wide.cut(detail, 1),
-        )
-        return box.within(wide).cut(scores, self.config.patch)
+        _, z4, z8, last = maps
+        pooled = self.bottleneck(last.permute(0, 4, 1, 2, 3).float())  # no bf16 pooling on CPU
+        up = self.up8.up(pooled.permute(0, 2, 3, 4, 1).to(last.dtype))
+        skip = self.skip8(field.spread(z8), field)
+        y = self.up8.mix(torch.cat([field.spread(up), skip], dim=-1), field)
+        return self.up4(y, [self.skip4(field.spread(z4))], field)
 
-    def _finer(
+    def fine(
         self,
         y: Tensor,
-        z4: Tensor,
-        z2: Tensor,
-        image: Tensor,
+        maps: tuple[Tensor, ...],
         windows: Tensor,
-        detail: Tensor | None,
+        shown: Tensor | None,
+        field: Field,
     ) -> Tensor:
-        """Run the levels finer than 1/8."""
-        y = self.up4(y, self.skip4(z4))
-        if detail is not None:
-            factor = [a // b for a, b in zip(image.shape[2:], detail.shape[2:], strict=True)]
-            shown = F.interpolate(detail, scale_factor=factor, mode="nearest").to(image.dtype)
-            image = image * shown
-        if self.full:
-            return self.head(self.up1(self.up2(y, self.skip2(z2)), image))
-        y = self.up2(y, self.skip2(z2), image)
-        voxels = split_voxels(windows)
-        return self.head(y, voxels if detail is None else voxels * shown)
-
-    def macs(self, box: Box | None) -> int:
-        """Multiply-accumulates of the convolutions for one window, image branch included.
+        """Run the levels behind 1/4, which see the image.
 
         Parameters
         ----------
-        box : Box or None
-            The tokens whose voxels are decoded; None if only the image branch ran.
+        y : Tensor
+            Output of :meth:`coarse`, brought onto the field.
+        maps : tuple of Tensor
+            As for :meth:`coarse`.
+        windows : Tensor
+            ``(n, channels, x, y, z)`` normalised intensities.
+        shown : Tensor or None
+            ``(n, x/8, y/8, z/8, 1)`` factor on what the image shows of each patch, 1 or 0; all
+            of it if None.
+        field : Field
+            Tokens that get the fine levels.
+
+        Returns
+        -------
+        Tensor
+            ``(tokens, voxels, classes)`` scores of the field's tokens.
         """
-        f, dim, channels = self.config.decoder.feature_size, self.config.dim, self.config.channels
-        tokens = math.prod(self.config.grid)
-        inside = channels if self.full else 8 * channels
-        total = _residual_macs(inside, f, tokens * (512 if self.full else 64))
-        if box is None:
-            return total
-        total += _residual_macs(dim, 8 * f, tokens) + _up_macs(dim, 8 * f, 8 * f, tokens)
-        at8 = math.prod(box.grown(HALO, self.config.grid).shape)
-        at4, at2, at1 = 8 * at8, 64 * at8, 512 * at8  # voxels at stride 4, 2, 1
-        total += dim * 2 * f * at4 + 4 * f * f * at2 + _residual_macs(2 * f, 2 * f, at2)
-        total += dim * 4 * f * at4 + _up_macs(8 * f, 4 * f, 4 * f, at4)
+        first, second, block = self.skip2
+        skip = block(second(first(field.spread(maps[0]))), field)
+        voxels = field.cut(windows, self.config.patch)
+        if not self.full:
+            voxels = split_voxels(voxels)
+        image = self.image(voxels, field)
+        if shown is not None:
+            factor = _enlarge(field.spread(shown), image).to(image.dtype)
+            image, voxels = image * factor, voxels * factor
         if self.full:
-            total += _up_macs(4 * f, 2 * f, 2 * f, at2)
-            return total + _up_macs(2 * f, f, f, at1) + f * self.config.classes * at1
-        total += _up_macs(4 * f, 2 * f, 3 * f, at2)
-        return total + 4 * f * (2 * f + 8 * channels + 8 * self.config.classes) * at2
+            y = self.up1(self.up2(y, [skip], field), [image], field)
+            assert isinstance(self.head, nn.Conv3d)
+            return field.patches(_pointwise(y, self.head))
+        y = self.up2(y, [skip, image], field)
+        return field.patches(self.head(y, voxels))
+
+    def macs(self, cells: int, coarse: int, fine: int, drawn: int) -> int:
+        """Multiply-accumulates of the convolutions.
+
+        Parameters
+        ----------
+        cells : int
+            Places for tokens in the windows, air or not: the bottleneck runs on all.
+        coarse, fine, drawn : int
+            Tokens that the coarse levels, the fine ones and the patch-wise head ran on.
+        """
+        f, dim = self.config.decoder.feature_size, self.config.dim
+        at4, at2, at1 = 8, 64, 512  # voxels of a token at strides 4, 2 and 1
+        total = cells * dim * 8 * f + self.skip8.macs(coarse) + self.up8.mix.macs(coarse)
+        total += coarse * at4 * dim * 4 * f + self.up4.macs(coarse * at4)
+        if self.patch_head is not None:
+            total += self.patch_head.macs(drawn * at4)
+        total += fine * (at4 * dim * 2 * f + at2 * 4 * f * f)
+        block = self.skip2[2]
+        assert isinstance(block, ResidualBlock)
+        total += block.macs(fine * at2) + self.up2.macs(fine * at2)
+        if self.full:
+            total += self.image.macs(fine * at1) + self.up1.macs(fine * at1)
+            return total + fine * at1 * f * self.config.classes
+        assert isinstance(self.head, SubvoxelHead)
+        return total + self.image.macs(fine * at2) + self.head.macs(fine * at2)
 
 
-def _residual_macs(inside: int, outside: int, voxels: int) -> int:
-    shortcut = inside * outside if inside != outside else 0
-    return voxels * (27 * outside * (inside + outside) + shortcut)
-
-
-def _up_macs(inside: int, outside: int, skips: int, voxels: int) -> int:
-    return voxels * inside * outside + _residual_macs(outside + skips, outside, voxels)
+def _enlarge(x: Tensor, like: Tensor) -> Tensor:
+    """Repeat voxels until ``(n, x, y, z, 1)`` has the size of ``like``."""
+    for axis in (1, 2, 3):
+        x = x.repeat_interleave(like.shape[axis] // x.shape[axis], dim=axis)
+    return x

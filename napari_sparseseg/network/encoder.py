@@ -17,6 +17,7 @@ from napari_sparseseg.network.blocks import (
 )
 from napari_sparseseg.network.config import NetworkConfig
 from napari_sparseseg.network.encoded import BlockLog, Encoded, Scored
+from napari_sparseseg.network.fields import BlockField
 from napari_sparseseg.network.layout import TokenLayout
 from napari_sparseseg.network.sparsifiers import Decision, Scores, Sparsifier
 from napari_sparseseg.network.sparsifiers.base import AttentionNote, AttentionPlace
@@ -129,8 +130,10 @@ class SparseEncoder(nn.Module):
             Scores the tokens.
         """
         layout = TokenLayout.of(~air)
-        tokens = self.embed(windows).permute(0, 2, 3, 4, 1).reshape(-1, self.config.dim)
-        tokens = tokens[layout.cells] + self.positions[layout.positions].to(tokens.dtype)
+        patches = BlockField(~air).cut(windows, self.config.patch).flatten(1)
+        weight = self.embed.weight.permute(0, 2, 3, 4, 1).flatten(1)
+        tokens = F.linear(patches, weight, self.embed.bias)
+        tokens = tokens + self.positions[layout.positions].to(tokens.dtype)
         heads = self.class_token.to(tokens.dtype).expand(len(layout.counts), -1)
         x = tokens.new_empty(layout.size, self.config.dim)
         x = x.index_copy(0, layout.rows, tokens).index_copy(0, layout.heads, heads)

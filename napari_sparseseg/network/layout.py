@@ -86,9 +86,9 @@ class TokenLayout:
         Returns
         -------
         Tensor
-            ``(windows, dim, x, y, z)``, channels last in memory.
+            ``(windows, x, y, z, dim)``.
         """
         cells = len(self.counts) * self.grid[0] * self.grid[1] * self.grid[2]
         spread = fill.to(values.dtype).expand(cells, -1)
         spread = spread.index_copy(0, self.cells, values[self.rows])
-        return spread.view(len(self.counts), *self.grid, -1).permute(0, 4, 1, 2, 3)
+        return spread.view(len(self.counts), *self.grid, -1)

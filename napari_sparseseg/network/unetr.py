@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -9,21 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_sparseseg.network.blocks import block_macs
-from napari_sparseseg.network.completion import (
-    Completed,
-    Preservation,
-    adapt_groups,
-    make_completion,
-)
+from napari_sparseseg.network.completion import Preservation, adapt_groups, make_completion
 from napari_sparseseg.network.config import NetworkConfig
-from napari_sparseseg.network.decoder import Box, UNETRDecoder
+from napari_sparseseg.network.decoder import UNETRDecoder
+from napari_sparseseg.network.decoding import Decoded, Output, decode
 from napari_sparseseg.network.encoded import Encoded
 from napari_sparseseg.network.encoder import FirstStage, SparseEncoder
 from napari_sparseseg.network.sparsifiers import make_sparsifier
 from napari_sparseseg.network.trace import WindowTrace, trace_windows
 
-UNLIKELY = -30.0
-"""Score of every other class in a patch whose class is known; its own has 0."""
+_POSITIONS = "encoder.positions"
 
 
 @dataclass(frozen=True)
@@ -34,43 +30,12 @@ class Prepared:
     ----------
     windows : Tensor
         ``(n, channels, x, y, z)`` as given, in the precision of the network.
-    air : Tensor
-        ``(n, grid x, y, z)`` bool.
-    image : Tensor
-        Output of the decoder's image branch.
     first : FirstStage
         Tokens at the first stage and their scores.
     """
 
     windows: Tensor
-    air: Tensor
-    image: Tensor
     first: FirstStage
-
-
-@dataclass(frozen=True)
-class Output:
-    """What the network says about a batch of windows.
-
-    Attributes
-    ----------
-    logits : Tensor
-        ``(n, classes, x, y, z)`` class scores; background in air.
-    encoded : Encoded
-        The tokens as they left the encoder.
-    completed : Tensor
-        ``(rows, dim)`` completed features, in the order of ``encoded.layout``.
-    tissue : Box or None
-        The tokens that are not air, None if all are.
-    decoded : Box or None
-        The tokens that were decoded: those whose prediction was not final before.
-    """
-
-    logits: Tensor
-    encoded: Encoded
-    completed: Tensor
-    tissue: Box | None
-    decoded: Box | None
 
 
 @dataclass(frozen=True)
@@ -132,19 +97,42 @@ class SparseUNETR(nn.Module):
         """
         return self.finish(self.prepare(windows), setting).logits
 
-    def prepare(self, windows: Tensor) -> Prepared:
-        """Run everything that does not depend on the setting."""
+    def prepare(self, windows: Tensor, air: Tensor | None = None) -> Prepared:
+        """Run everything that does not depend on the setting.
+
+        Parameters
+        ----------
+        windows : Tensor
+            ``(n, channels, x, y, z)`` normalised intensities.
+        air : Tensor, optional
+            ``(n, grid x, y, z)`` bool, tokens that never enter block 1; :meth:`find_air` if left
+            out.
+
+        Raises
+        ------
+        ValueError
+            If the shape does not fit.
+        """
         expected = (self.config.channels, *self.config.window)
         if windows.shape[1:] != expected:
             raise ValueError(f"windows are {tuple(windows.shape[1:])}, the network is {expected}")
-        air = self.find_air(windows)
-        windows = windows.to(self.dtype, memory_format=torch.channels_last_3d)
-        image = self.decoder.image_features(windows)
-        first = self.encoder.begin(windows, air, self.sparsifier)
-        return Prepared(windows, air, image, first)
+        if air is None:
+            air = self.find_air(windows)
+        windows = windows.to(self.dtype)
+        return Prepared(windows, self.encoder.begin(windows, air, self.sparsifier))
 
-    def finish(self, prepared: Prepared, setting: float) -> Output:
+    def finish(self, prepared: Prepared, setting: float, active_blocks: bool = True) -> Output:
         """Decide, encode, complete and decode; ``prepared`` can be used again.
+
+        Parameters
+        ----------
+        prepared : Prepared
+            From :meth:`prepare`.
+        setting : float
+            The sparsifier's setting, in (0, 1].
+        active_blocks : bool
+            Whether only the blocks of open tokens are decoded, where the decoder's context allows
+            it, or whole windows. The answer is the same.
 
         Raises
         ------
@@ -155,48 +143,9 @@ class SparseUNETR(nn.Module):
             raise ValueError(f"the setting {setting} is not in (0, 1]")
         encoded = self.encoder.finish(prepared.first, setting, self.sparsifier)
         completed = self.completion(encoded)
-        tissue, decoded = self._boxes(encoded, prepared.air)
-        logits = self._decode(prepared, encoded, completed, decoded)
-        logits = self._finalise(logits, encoded, prepared.air)
-        return Output(logits, encoded, completed.last, tissue, decoded)
-
-    def _boxes(self, encoded: Encoded, air: Tensor) -> tuple[Box | None, Box | None]:
-        """Return the boxes of the tissue and of the tokens that still need decoding."""
-        grid = self.config.grid
-        whole = Box((0, 0, 0), grid)
-        if self.training or self.config.decoder.norm != "channel":
-            return whole, whole  # the statistics of an instance norm need the whole window
-        tissue = Box.around(~air)
-        if encoded.fate != "exited":
-            return tissue, tissue
-        layout = encoded.layout
-        is_open = (
-            (~air).flatten().index_fill(0, layout.cells[encoded.label[layout.rows] >= 0], False)
+        return decode(
+            self.decoder, self.air_token, prepared.windows, encoded, completed, active_blocks
         )
-        return tissue, Box.around(is_open.view(air.shape))
-
-    def _decode(
-        self, prepared: Prepared, encoded: Encoded, completed: Completed, box: Box | None
-    ) -> Tensor:
-        """Return the scores of the windows; those outside the box are of no meaning."""
-        layout, patch = encoded.layout, self.config.patch
-        shape = (len(prepared.windows), self.config.classes, *self.config.window)
-        if box is None:
-            return prepared.image.new_zeros(shape)
-        last = layout.to_map(completed.last, self.air_token)
-        skips = [
-            last if skip is completed.last else layout.to_map(skip, self.air_token)
-            for skip in completed.skips
-        ]
-        detail = None
-        if self.config.decoder.detail == "open":
-            detail = layout.to_map(encoded.went_on[:, None], encoded.went_on.new_ones(1))
-        if box.shape == self.config.grid:
-            return self.decoder(prepared.windows, prepared.image, (*skips, last), detail)
-        part = self.decoder(prepared.windows, prepared.image, (*skips, last), detail, box)
-        logits = part.new_zeros(shape)
-        box.cut(logits, patch).copy_(part)
-        return logits
 
     def trace(self, encoded: Encoded) -> tuple[WindowTrace, ...]:
         """Return what happened to every token, one record per window."""
@@ -214,7 +163,9 @@ class SparseUNETR(nn.Module):
         share = F.avg_pool3d(bright, self.config.patch)[:, 0]
         return share <= self.config.air_fraction
 
-    def start_from(self, weights: dict[str, Tensor]) -> None:
+    def start_from(
+        self, weights: dict[str, Tensor], window: tuple[int, int, int] | None = None
+    ) -> None:
         """Load the weights of a twin, whose sparsifier or completion may be of another kind.
 
         Parts that the twin lacks keep their initial values.
@@ -223,14 +174,24 @@ class SparseUNETR(nn.Module):
         ----------
         weights : dict of Tensor
             State of a :class:`SparseUNETR`.
+        window : tuple of int, optional
+            Window of the twin in voxels, if it may differ: its middle is then laid on the middle
+            of this one.
 
         Raises
         ------
         ValueError
             If the architectures differ in anything else.
         """
-        optional = ("sparsifier.", "completion.skip_", "completion.mask_token")
+        optional = (
+            "sparsifier.",
+            "completion.skip_",
+            "completion.mask_token",
+            "decoder.patch_head.",
+        )
         own = self.state_dict()
+        if window is not None and window != self.config.window:
+            weights = {**weights, _POSITIONS: self._fit_positions(weights[_POSITIONS], window)}
         if "completion.layer_tokens" in weights:
             weights = adapt_groups(weights, len(self.completion.norms))
         fitting = {
@@ -243,6 +204,16 @@ class SparseUNETR(nn.Module):
         if foreign:
             raise ValueError(f"the starting weights are of another architecture: {foreign[0]}")
         self.load_state_dict(fitting, strict=False)
+
+    def _fit_positions(self, codes: Tensor, window: tuple[int, int, int]) -> Tensor:
+        """Lay the position codes of a window on this one; the edge is repeated or cut."""
+        old = [w // self.config.patch for w in window]
+        padding: list[int] = []
+        for before, now in zip(old, self.config.grid, strict=True):
+            low = (now - before) // 2
+            padding = [low, now - before - low, *padding]
+        volume = F.pad(codes.T.reshape(1, -1, *old), padding, mode="replicate")
+        return volume.flatten(2)[0].T.contiguous()
 
     def macs(self, output: Output) -> Macs:
         """Count the multiply-accumulates of a batch from what ran.
@@ -259,22 +230,26 @@ class SparseUNETR(nn.Module):
         return self._count(encoded, encoded.log.macs, scoring, entering, output.decoded)
 
     def dense_macs(self, output: Output) -> Macs:
-        """Count what the dense twin does on the same windows: every token in every block."""
+        """Count what the dense twin does on the same tokens: each in every block and level."""
         config, layout = self.config, output.encoded.layout
         encoder = config.depth * block_macs(layout.lengths(), config.dim, config.mlp_ratio)
-        return self._count(output.encoded, encoder, 0, layout.size, output.tissue)
+        tokens = len(layout.cells)
+        if config.decoder.context == "window":
+            tokens = len(layout.counts) * math.prod(config.grid)
+        everything = Decoded(tokens, tokens, 0)
+        return self._count(output.encoded, encoder, 0, layout.size, everything)
 
     def _count(
-        self, encoded: Encoded, encoder: int, scoring: int, entering: int, box: Box | None
+        self, encoded: Encoded, encoder: int, scoring: int, entering: int, decoded: Decoded
     ) -> Macs:
-        config, windows = self.config, len(encoded.layout.counts)
-        volume = config.window[0] * config.window[1] * config.window[2]
+        config, layout = self.config, encoded.layout
+        cells = len(layout.counts) * math.prod(config.grid) if decoded.coarse else 0
         return Macs(
-            embedding=windows * config.channels * volume * config.dim,
+            embedding=len(layout.cells) * config.channels * config.patch**3 * config.dim,
             encoder=encoder,
             scoring=scoring,
-            completion=self.completion.macs(encoded.layout.lengths(), entering),
-            decoder=windows * self.decoder.macs(box),
+            completion=self.completion.macs(layout.lengths(), entering),
+            decoder=self.decoder.macs(cells, decoded.coarse, decoded.fine, decoded.drawn),
         )
 
     @property
@@ -294,24 +269,6 @@ class SparseUNETR(nn.Module):
             if parameter.ndim == 5:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
         return self
-
-    def _finalise(self, logits: Tensor, encoded: Encoded, air: Tensor) -> Tensor:
-        """Write what was known without the decoder: air is background, an exit its class."""
-        final = torch.where(air, 0, -1).flatten()
-        if encoded.fate == "exited":
-            layout = encoded.layout
-            final = final.index_copy(0, layout.cells, encoded.label[layout.rows])
-        if not bool((final >= 0).any()):
-            return logits
-        size, (gx, gy, gz) = self.config.patch, self.config.grid
-        n, classes, *_ = logits.shape
-        blocks = logits.view(n, classes, gx, size, gy, size, gz, size)
-        known = F.one_hot(final.clamp_min(0), classes).to(logits.dtype)
-        scores = UNLIKELY * (1 - known).view(n, gx, gy, gz, classes).permute(0, 4, 1, 2, 3)
-        mask = (final >= 0).view(n, 1, gx, 1, gy, 1, gz, 1)
-        return torch.where(mask, scores[:, :, :, None, :, None, :, None], blocks).reshape(
-            logits.shape
-        )
 
 
 def _initialise(module: nn.Module) -> None:
