@@ -11,7 +11,8 @@ from monai.metrics import compute_dice
 from numpy.typing import NDArray
 
 from napari_sparseseg.methods import KEEP_RATIO, METHODS, control_of, controls
-from napari_sparseseg.segmenter import Segmenter, Session
+from napari_sparseseg.segmenter import Segmenter
+from napari_sparseseg.session import Session
 from napari_sparseseg.weights import ModelInfo
 
 RATIOS = (1.0, 0.7, 0.5, 0.3, 0.1)

@@ -14,7 +14,7 @@ from napari_sparseseg.training import losses
 from napari_sparseseg.training.run import CHECKPOINT, Run, learning_rate
 from napari_sparseseg.training.source import Sample, Source
 
-TERMS = ("dice", "cross_entropy", "token", "score", "method")
+TERMS = ("dice", "cross_entropy", "drawn", "token", "score", "method")
 """Terms of the loss: names in the log, and of their weights in the recipe."""
 LOG_COLUMNS = ("step", "seconds", "rate", "setting", "loss", *TERMS)
 
@@ -105,27 +105,39 @@ def compute_losses(run: Run, samples: list[Sample], setting: float) -> dict[str,
     network, config, parts = run.learner.network, run.recipe.network, run.recipe.loss
     windows = torch.cat([s.image for s in samples])
     device = windows.device.type
+    air = network.find_air(windows)
+    if float(torch.rand(())) < run.recipe.air_share:
+        air = torch.zeros_like(air)
     with torch.autocast(device, dtype=torch.bfloat16, enabled=reduced_precision(device)):
-        output = network.finish(network.prepare(windows), setting)
+        output = network.finish(network.prepare(windows, air), setting)
         layout = output.encoded.layout
         predicted = run.learner.token_head(output.completed[layout.rows])
     subvoxels = torch.stack([s.subvoxels for s in samples])
     target = losses.soft_labels(
         losses.to_patches(subvoxels, layout.cells, config.patch), config.classes
     )
-    logits = losses.to_patches(output.logits, layout.cells, config.patch).float()
     _update_balance(run.balance, target, parts.balance)
-    dice, entropy, p = losses.voxel_losses(logits, target, run.balance)
-    score = torch.zeros((), device=windows.device)
+    dice, entropy, p = losses.voxel_losses(_classes_first(output.scores), target, run.balance)
+    drawn = score = torch.zeros((), device=windows.device)
+    if parts.drawn and output.drawn is not None:
+        drawn = torch.stack(
+            losses.voxel_losses(_classes_first(output.drawn), target, run.balance)[:2]
+        ).sum()
     if parts.score:
         score = losses.score_loss(output.encoded, losses.expected_error_share(p, target))
     return {
         "dice": dice,
         "cross_entropy": entropy,
+        "drawn": drawn,
         "token": losses.token_loss(predicted.float(), target, run.balance),
         "score": score,
         "method": network.sparsifier.loss(output.encoded, target.mean(dim=2).T),
     }
+
+
+def _classes_first(scores: Tensor) -> Tensor:
+    """Turn ``(tokens, voxels, classes)`` scores into float32 ``(classes, tokens, voxels)``."""
+    return scores.permute(2, 0, 1).float().contiguous()
 
 
 def reduced_precision(device: str) -> bool:

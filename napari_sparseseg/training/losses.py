@@ -25,6 +25,9 @@ class LossWeights:
     ----------
     dice, cross_entropy : float
         On voxels, against soft labels.
+    drawn : float
+        Both of the above for the patch-wise head alone, on every patch, where the decoder has
+        one: at a high keep ratio it would otherwise hardly be trained.
     token : float
         Cross-entropy of the class mix that each completed token predicts for its patch; makes
         the tokens, not only the image branch, carry the answer.
@@ -40,6 +43,7 @@ class LossWeights:
 
     dice: float = 1.0
     cross_entropy: float = 1.0
+    drawn: float = 0.0
     token: float = 0.3
     score: float = 0.0
     method: float = 1.0

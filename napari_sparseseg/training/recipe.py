@@ -68,6 +68,9 @@ class Recipe:
         Setting that users start with.
     batch : int
         Windows per step.
+    air_share : float
+        Share of the steps in which air enters the encoder and is decoded too, so that the
+        network can be run as a dense one that knows no air.
     start : str
         Name of the run, or else of the registered model, whose averaged weights this run
         starts from; "" to start from scratch.
@@ -90,6 +93,7 @@ class Recipe:
     settings: tuple[float, ...] = (1.0,)
     default: float = 1.0
     batch: int = 1
+    air_share: float = 0.0
     start: str = ""
     copy_groups: bool = False
     seed: int = 0

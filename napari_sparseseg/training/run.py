@@ -45,10 +45,13 @@ class Start:
         Weights of the network.
     token_head : dict
         Those of the token head; empty if they are not known.
+    window : tuple of int
+        Window that the network was trained on.
     """
 
     network: dict[str, Tensor]
     token_head: dict[str, Tensor]
+    window: tuple[int, int, int]
 
 
 def find_start(name: str, runs: Path) -> Start:
@@ -69,9 +72,11 @@ def find_start(name: str, runs: Path) -> Start:
     checkpoint = runs / name / CHECKPOINT
     if checkpoint.exists():
         saved = load_checkpoint(checkpoint)
-        return Start(averaged_weights(saved, "network"), averaged_weights(saved, "token_head"))
+        network, head = (averaged_weights(saved, part) for part in ("network", "token_head"))
+        return Start(network, head, tuple(saved["window"]))
     try:
-        return Start(load_network(find_model(name)).state_dict(), {})
+        twin = load_network(find_model(name))
+        return Start(twin.state_dict(), {}, twin.config.window)
     except ModelError as error:
         raise ModelError(
             f"The start '{name}' is neither a run in {runs} nor a usable model ({error}); train it "
@@ -134,7 +139,7 @@ class Run:
         torch.manual_seed(recipe.seed)
         learner = Learner(SparseUNETR(recipe.network))
         if start is not None:
-            learner.network.start_from(start.network)
+            learner.network.start_from(start.network, start.window)
             if start.token_head:
                 learner.token_head.load_state_dict(start.token_head)
         if recipe.copy_groups:
@@ -155,6 +160,7 @@ class Run:
             "optimiser": self.optimiser.state_dict(),
             "balance": self.balance,
             "step": self.step,
+            "window": list(self.recipe.network.window),
         }
         temporary = path.with_suffix(".partial")
         torch.save(state, temporary)
