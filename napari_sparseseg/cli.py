@@ -24,7 +24,7 @@ from napari_sparseseg.weights import DEFAULT_MODEL, ModelInfo, find_model, model
 
 if TYPE_CHECKING:
     from napari_sparseseg.outputs import Outputs
-    from napari_sparseseg.segmenter import Segmentation
+    from napari_sparseseg.session import Segmentation
 
 EXIT_FAILED = 2
 EXIT_CANCELLED = 130
@@ -224,7 +224,8 @@ def _segment(
     with _progress_bar() as progress:
         progress(0, 1, "Loading the model")
         from napari_sparseseg.files import read_volume
-        from napari_sparseseg.segmenter import Segmenter, checked_setting
+        from napari_sparseseg.methods import checked_setting
+        from napari_sparseseg.segmenter import Segmenter
 
         info = find_model(model)
         rule = sparsifier or info.method

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import torch
@@ -96,6 +98,31 @@ def _cpu_gains_from_bf16() -> bool:
             trials.append(time.process_time() - start)
         seconds[dtype] = min(trials)
     return seconds[torch.bfloat16] < 0.66 * seconds[torch.float32]
+
+
+def synchronise(device: str) -> None:
+    """Wait until a device has done what it was given."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Turn an exhausted GPU into a sentence.
+
+    Raises
+    ------
+    DeviceError
+        If the GPU ran out of memory; what it held for nobody is given back.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        torch.cuda.empty_cache()
+        raise DeviceError(
+            "The graphics card ran out of memory; close other programs that use it or choose "
+            "the CPU."
+        ) from error
 
 
 class PeakMemory:

@@ -332,3 +332,21 @@ def check_sparsifier(name: str, method: str, model: str) -> None:
         f"{model} cannot run with '{name}': {reason}; choose one of "
         f"{', '.join((method, *controls()))}, or another model."
     )
+
+
+def checked_setting(setting: float, control: Control | None) -> float:
+    """Return the setting if it can be used.
+
+    Raises
+    ------
+    InputError
+        If it is not in (0, 1], or there is none to set.
+    """
+    if control is None and setting != 1:
+        raise InputError("This sparsifier has no setting; leave it out.")
+    if not 0.0 < setting <= 1.0:
+        name = control.name if control else "setting"
+        raise InputError(
+            f"The {name} {setting:g} is out of range; choose a value above 0 and up to 1."
+        )
+    return setting

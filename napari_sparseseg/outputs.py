@@ -17,7 +17,7 @@ from napari_sparseseg.report import write_report
 from napari_sparseseg.tokens import TRACE_FILES
 
 if TYPE_CHECKING:
-    from napari_sparseseg.segmenter import Segmentation
+    from napari_sparseseg.session import Segmentation
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_sparseseg.tokens import TokenGrid
+OVERLAP = 0.25
+"""Least common part of neighbouring windows, as a fraction of a window."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ def pad_to_grid(image: Tensor, lead: tuple[int, int, int], patch: int) -> Tensor
 
 
 def place_windows(
-    open_tokens: NDArray[np.bool_], window: tuple[int, int, int], overlap: float = 0.25
+    open_tokens: NDArray[np.bool_], window: tuple[int, int, int], overlap: float = OVERLAP
 ) -> list[Placement]:
     """Cover the tokens that hold tissue with windows.
 
@@ -144,26 +144,6 @@ def _owners(
     return owner
 
 
-def blend_weights(window: tuple[int, int, int]) -> Tensor:
-    """Return the weight of each voxel of a window where windows overlap.
-
-    A separable hat, highest in the middle and positive everywhere, so that a voxel seen by one
-    window alone keeps that window's answer exactly.
-
-    Parameters
-    ----------
-    window : tuple of int
-        Window in voxels.
-    """
-    x, y, z = (_hat(n) for n in window)
-    return x[:, None, None] * y[None, :, None] * z[None, None, :]
-
-
-def _hat(n: int) -> Tensor:
-    ramp = torch.arange(1, n + 1, dtype=torch.float32)
-    return torch.minimum(ramp, ramp.flip(0)) / ((n + 1) // 2)
-
-
 def cut_window(
     image: Tensor, origin: tuple[int, int, int], window: tuple[int, int, int], patch: int
 ) -> Tensor:
@@ -187,54 +167,3 @@ def cut_window(
         slices.append(slice(max(0, low), min(limit, high)))
         padding = [max(0, -low), max(0, high - limit), *padding]
     return F.pad(image[tuple(slices)], padding)
-
-
-class Canvas:
-    """Joins the class probabilities of windows on the model-space volume.
-
-    Parameters
-    ----------
-    classes : int
-        Number of classes.
-    grid : TokenGrid
-        Grid whose patches make up the canvas.
-    window : tuple of int
-        Window in voxels.
-    device : str
-        Where to sum.
-    """
-
-    def __init__(
-        self, classes: int, grid: TokenGrid, window: tuple[int, int, int], device: str
-    ) -> None:
-        size = [n * p for n, p in zip(grid.shape, grid.patch, strict=True)]
-        self.patch = grid.patch
-        self.sums = torch.zeros(classes, *size, device=device)
-        self.weight = torch.zeros(size, device=device)
-        self.blend = blend_weights(window).to(device)
-
-    def add(self, probabilities: Tensor, place: Placement) -> None:
-        """Add the ``(classes, x, y, z)`` probabilities of one window."""
-        inner, outer = self._voxels(place.inner), self._voxels(place.outer)
-        blend = self.blend[inner]
-        self.sums[(slice(None), *outer)] += probabilities[(slice(None), *inner)] * blend
-        self.weight[outer] += blend
-
-    def result(self, lead: tuple[int, int, int], shape: tuple[int, int, int]) -> Tensor:
-        """Return the weighted mean; background, with certainty, where no window was.
-
-        Parameters
-        ----------
-        lead, shape : tuple of int
-            Where the image begins on the canvas, and its size, in voxels.
-        """
-        image = tuple(slice(b, b + n) for b, n in zip(lead, shape, strict=True))
-        weight = self.weight[image]
-        mean = self.sums[(slice(None), *image)] / weight.clamp_min(1e-6)
-        mean[0][weight == 0] = 1.0
-        return mean
-
-    def _voxels(self, tokens: tuple[slice, slice, slice]) -> tuple[slice, ...]:
-        return tuple(
-            slice(s.start * p, s.stop * p) for s, p in zip(tokens, self.patch, strict=True)
-        )

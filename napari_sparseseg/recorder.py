@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from torch import Tensor
 
@@ -24,10 +26,12 @@ class Recorder:
         Token grid of the volume.
     network : SparseUNETR
         The network that runs.
+    observe : bool
+        Whether to record the trace; operations are always counted.
     """
 
-    def __init__(self, grid: TokenGrid, network: SparseUNETR) -> None:
-        self.grid, self.network = grid, network
+    def __init__(self, grid: TokenGrid, network: SparseUNETR, observe: bool = True) -> None:
+        self.grid, self.network, self.observe = grid, network, observe
         self.stages, blocks = network.sparsifier.stages(), network.config.depth
         self.air = np.ones(grid.shape, dtype=bool)
         self.importance = np.full((len(self.stages), *grid.shape), np.nan, dtype=np.float32)
@@ -36,9 +40,15 @@ class Recorder:
         self.dependencies: list[Dependencies] = []
         self.run = self.dense = 0
 
-    def add(self, output: Output, place: Placement) -> None:
-        """Take the record of the tokens that this window owns, and count its operations."""
-        record = self.network.trace(output.encoded)[0]
+    def add(self, output: Output, places: Sequence[Placement]) -> None:
+        """Take the records of the tokens that these windows own, and count their operations."""
+        self.run += self.network.macs(output).total
+        self.dense += self.network.dense_macs(output).total
+        if self.observe:
+            for record, place in zip(self.network.trace(output.encoded), places, strict=True):
+                self._add(record, place)
+
+    def _add(self, record: WindowTrace, place: Placement) -> None:
         for target, source in (
             (self.air[None], record.air[None]),
             (self.left_stage[None], record.left_stage[None]),
@@ -49,8 +59,6 @@ class Recorder:
                 layer[place.outer][place.owned] = values[place.inner][place.owned]
         if record.kept is not None:
             self.dependencies.append(self._dependencies(record, record.kept, place))
-        self.run += self.network.macs(output).total
-        self.dense += self.network.dense_macs(output).total
 
     def _dependencies(self, record: WindowTrace, kept: Tensor, place: Placement) -> Dependencies:
         """Place the tokens of a window in the volume; only owned ones stay as queries."""
@@ -68,8 +76,10 @@ class Recorder:
             self.network.config.heads,
         )
 
-    def trace(self) -> TokenTrace:
-        """Return the trace of the whole volume."""
+    def trace(self) -> TokenTrace | None:
+        """Return the trace of the whole volume, None if nothing was observed."""
+        if not self.observe:
+            return None
         return TokenTrace(
             self.grid,
             self.network.sparsifier.method.name,

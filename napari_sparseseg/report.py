@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_sparseseg.errors import OutputError
 from napari_sparseseg.volume import Volume
@@ -60,7 +61,7 @@ def make_report(
     dict
         JSON-ready; holds nothing of the scan's header but its geometry.
     """
-    counts = np.bincount(labels.data.reshape(-1), minlength=len(info.classes))
+    counts = count_classes(labels.data, len(info.classes))
     millilitres = abs(float(np.linalg.det(labels.affine[:3, :3]))) / 1000
     return {
         "notice": NOTICE,
@@ -89,6 +90,53 @@ def make_report(
         },
         "versions": {name: version(name) for name in _VERSIONS},
     }
+
+
+_CHUNK = 1 << 18  # pairs of labels counted at once: what a counter takes stays in cache
+
+
+def count_classes(labels: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
+    """Count the voxels of each class.
+
+    Only the box that holds structures is looked at, two voxels at a time: numpy's own count of a
+    large scan takes longer than its segmentation.
+
+    Parameters
+    ----------
+    labels : ndarray of uint8
+        Class indices, ``(x, y, z)``.
+    classes : int
+        Number of classes.
+
+    Returns
+    -------
+    ndarray of int64
+        ``(classes,)``; index 0 is background.
+    """
+    box = np.ascontiguousarray(_filled_box(labels)).reshape(-1)
+    even = box[: len(box) // 2 * 2].view(np.uint16)
+    pairs = np.zeros(256 * 256, dtype=np.int64)
+    for start in range(0, len(even), _CHUNK):
+        pairs += np.bincount(even[start : start + _CHUNK], minlength=len(pairs))
+    singles = np.bincount(box[2 * len(even) :], minlength=256)
+    square = pairs.reshape(256, 256)
+    counts = square.sum(axis=0) + square.sum(axis=1) + singles
+    counts[0] += labels.size - box.size
+    return counts[:classes]
+
+
+def _filled_box(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the part of ``(x, y, z)`` labels that holds all that are not background."""
+    import torch
+
+    volume = torch.from_numpy(labels)  # its maximum runs at the speed of memory
+    planes = volume.flatten(1).amax(dim=1).nonzero()[:, 0]
+    if not len(planes):
+        return labels[:0]
+    volume = volume[planes[0] : planes[-1] + 1]
+    shadow = volume.amax(dim=0)
+    rows, columns = (shadow.amax(dim=axis).nonzero()[:, 0] for axis in (1, 0))
+    return volume[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].numpy()
 
 
 def write_report(report: dict[str, Any], path: str | Path, *, overwrite: bool = False) -> None:

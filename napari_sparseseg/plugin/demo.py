@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import napari
 
     from napari_sparseseg.plugin.dock import SparseSegDock
-    from napari_sparseseg.segmenter import Segmentation
+    from napari_sparseseg.session import Segmentation
 
 WINDOW = (1600, 1000)
 DEEP_NUCLEI_MM = 2.0

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import napari
     from napari.layers import Image
 
-    from napari_sparseseg.segmenter import Segmentation
+    from napari_sparseseg.session import Segmentation
 
 REST_MS = 250
 """How long the slider has to rest before the network runs again."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer
     from napari.utils import DirectLabelColormap
 
-    from napari_sparseseg.segmenter import Segmentation
+    from napari_sparseseg.session import Segmentation
 
 SEGMENTATION, TOKENS = "segmentation", "tokens"
 ROLES = ("importance", "dependencies", "kept", "depth", "reactivations", TOKENS, SEGMENTATION)

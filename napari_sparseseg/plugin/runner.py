@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_sparseseg.segmenter import CancelToken, Segmentation, Session
+    from napari_sparseseg.progress import CancelToken
+    from napari_sparseseg.session import Segmentation, Session
 
 THREAD_NAME = "sparseseg"
 
@@ -255,7 +256,7 @@ class _Job:
 
     def token(self) -> CancelToken:
         """Return the token of the run; it is made in its thread, where torch may be imported."""
-        from napari_sparseseg.segmenter import CancelToken
+        from napari_sparseseg.progress import CancelToken
 
         if self._cancel is None:
             self._cancel = CancelToken()

@@ -1,0 +1,121 @@
+"""How the answers of windows are joined: probabilities of the tokens they answered for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_sparseseg.network import NetworkConfig, Output
+from napari_sparseseg.placement import Placement
+from napari_sparseseg.scores import PatchScores
+
+
+def blend_weights(window: tuple[int, int, int]) -> Tensor:
+    """Return the weight of each voxel of a window where windows overlap.
+
+    A separable hat, highest in the middle and positive everywhere, so that a voxel seen by one
+    window alone keeps that window's answer exactly.
+
+    Parameters
+    ----------
+    window : tuple of int
+        Window in voxels.
+    """
+    x, y, z = (_hat(n) for n in window)
+    return x[:, None, None] * y[None, :, None] * z[None, None, :]
+
+
+def _hat(n: int) -> Tensor:
+    ramp = torch.arange(1, n + 1, dtype=torch.float32)
+    return torch.minimum(ramp, ramp.flip(0)) / ((n + 1) // 2)
+
+
+class Canvas:
+    """Joins the class probabilities of windows on the token grid of a volume.
+
+    Only tokens that the network is shown have a place. Where windows overlap, each counts as
+    :func:`blend_weights` says.
+
+    Parameters
+    ----------
+    shown : ndarray of bool
+        Token grid, True where the network is shown a token.
+    config : NetworkConfig
+        Architecture: classes, window, patch.
+    places : sequence of Placement
+        All windows that will be added.
+    device : str
+        Where to sum.
+    """
+
+    def __init__(
+        self,
+        shown: NDArray[np.bool_],
+        config: NetworkConfig,
+        places: Sequence[Placement],
+        device: str,
+    ) -> None:
+        self.config = config
+        covered = np.zeros(shown.shape, dtype=np.int32)
+        for place in places:
+            covered[place.outer] += 1
+        shown = shown & (covered > 0)
+        rows = np.full(shown.shape, -1)
+        rows[shown] = np.arange(shown.sum())
+        self.rows = torch.from_numpy(rows).to(device)
+        self.shared = torch.from_numpy(covered[shown] > 1).to(device)
+        voxels = config.patch**3
+        self.values = torch.empty(len(self.shared), voxels, config.classes, device=device)
+        self.values[self.shared] = 0
+        self.weight = torch.zeros(len(self.shared), device=device)[:, None, None]
+        if bool(self.shared.any()):
+            self.weight = torch.zeros(len(self.shared), voxels, 1, device=device)
+            self.blend = _in_patches(blend_weights(config.window), config.patch).to(device)
+
+    def add(self, output: Output, places: Sequence[Placement]) -> None:
+        """Add the answers of some windows."""
+        layout = output.encoded.layout
+        cells = layout.positions.split(layout.counts)
+        scores = output.scores.split(layout.counts)
+        for window, answer, place in zip(cells, scores, places, strict=True):
+            self._add(window, answer.float().softmax(dim=-1), place)
+
+    def _add(self, cells: Tensor, probabilities: Tensor, place: Placement) -> None:
+        rows = self.rows.new_full(self.config.grid, -1)
+        rows[place.inner] = self.rows[place.outer]
+        rows = rows.flatten()[cells]
+        inside = rows >= 0
+        shared = inside & self.shared[rows]
+        if bool(inside.all()) and not bool(shared.any()):
+            self.values.index_copy_(0, rows, probabilities)
+            return
+        alone = inside & ~shared
+        self.values[rows[alone]] = probabilities[alone]
+        if bool(shared.any()):
+            blend = self.blend[cells[shared]]
+            self.values.index_add_(0, rows[shared], probabilities[shared] * blend)
+            self.weight.index_add_(0, rows[shared], blend)
+
+    def result(self, lead: tuple[int, int, int]) -> PatchScores:
+        """Return the weighted means; what no window was shown is background.
+
+        Parameters
+        ----------
+        lead : tuple of int
+            Voxels of the token grid before the image.
+        """
+        if bool(self.shared.any()):
+            self.values[self.shared] /= self.weight[self.shared]
+            self.shared = torch.zeros_like(self.shared)
+        return PatchScores(self.rows, self.values, self.config.patch, lead)
+
+
+def _in_patches(values: Tensor, patch: int) -> Tensor:
+    """Cut ``(x, y, z)`` into ``(tokens, patch ** 3, 1)``."""
+    x, y, z = (n // patch for n in values.shape)
+    cut = values.view(x, patch, y, patch, z, patch).permute(0, 2, 4, 1, 3, 5)
+    return cut.reshape(x * y * z, patch**3, 1)
