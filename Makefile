@@ -81,5 +81,5 @@ evaluate-hippocampus: setup  ## measure the hippocampus-mr models, write docs/hi
 	$(TRAINING).card $(HIPPOCAMPUS) --results $(RESULTS)/hippocampus-mr.json --logs $(RESULTS)/training
 
 bench: setup  ## measure every claim on speed and write docs/performance.md (DATA=..., BENCH_ARGS=...)
-	.venv/bin/python -m benchmarks.speed measure --data $(DATA) $(BENCH_ARGS)
+	.venv/bin/python -m benchmarks.speed measure --data $(or $(SPARSESEG_DATA),$(DATA)) $(BENCH_ARGS)
 	.venv/bin/python -m benchmarks.speed page

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from benchmarks.arms import OVERLAP
+from benchmarks.arms import USUAL_OVERLAP
 from benchmarks.bench import Bench, describe_case, mean_dice
 from benchmarks.timing import Spread, alternate, spread
 from benchmarks.volumes import Case
 from napari_sparseseg.means import Means
+from napari_sparseseg.placement import OVERLAP
 from napari_sparseseg.segmenter import Segmentation, Segmenter
 
 CASE = "planning-ct"
@@ -28,19 +29,20 @@ class Variant:
         "auto" or "float32".
     setting : float or None
         Keep ratio, None for the model's default.
-    overlap : float or None
-        Least common part of neighbouring windows, None for the default.
+    overlap : float
+        Least common part of neighbouring windows.
     """
 
     means: Means = Means()
     precision: str = "auto"
     setting: float | None = None
-    overlap: float | None = None
+    overlap: float = OVERLAP
 
     def open(self, bench: Bench) -> Segmenter:
         """Load the model in this way."""
-        changed = {} if self.overlap is None else {"overlap": self.overlap}
-        return Segmenter(bench.sparse, bench.device, self.precision, means=self.means, **changed)
+        return Segmenter(
+            bench.sparse, bench.device, self.precision, means=self.means, overlap=self.overlap
+        )
 
     def run(self, segmenter: Segmenter, case: Case) -> Segmentation:
         """Segment a scan in this way."""
@@ -58,17 +60,17 @@ def one_off() -> dict[str, Variant]:
         "windows one by one": Variant(replace(every, pack_windows=False)),
         "float32": Variant(precision="float32"),
         "keep ratio 1": Variant(setting=1.0),
-        "overlap 0.5": Variant(overlap=OVERLAP),
+        "overlap 0.5": Variant(overlap=USUAL_OVERLAP),
     }
 
 
 def cumulative() -> dict[str, Variant]:
     """List the steps from everything off to everything on; each adds one means."""
-    none = Variant(Means.none(), "float32", 1.0, OVERLAP)
+    none = Variant(Means.none(), "float32", 1.0, USUAL_OVERLAP)
     steps = {"everything off": none}
     changes: tuple[tuple[str, dict[str, Any]], ...] = (
         ("+ low precision where it gains", {"precision": "auto"}),
-        ("+ default overlap", {"overlap": None}),
+        ("+ default overlap", {"overlap": OVERLAP}),
         ("+ windows over the tissue only", {"skip_windows": True}),
         ("+ no air tokens", {"skip_air": True}),
         ("+ default keep ratio", {"setting": None}),

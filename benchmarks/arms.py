@@ -34,7 +34,9 @@ ARMS = {
 }
 """Every arm by its name, in the order in which they run."""
 
-OVERLAP = 0.5
+USUAL_OVERLAP = 0.5
+"""Overlap of windows with which UNETR is published and run."""
+
 _WINDOWS_AT_ONCE = 4  # as the published recipes of UNETR run it
 
 
@@ -133,8 +135,9 @@ class MonaiArm:
                             mlp_dim=3072, num_heads=12).eval()  # fmt: skip
         if tuned:
             fuse_attention(network)
-        self.network = network.to(device, self.dtype, memory_format=self.format)
-        self.scores = _true_scores(case, spacing, classes)
+        self.network = network.to(device, self.dtype)
+        self.network.to(memory_format=self.format)  # type: ignore[call-overload]
+        self.scores = _true_scores(case, spacing, classes, device)
 
     @torch.inference_mode()
     def warm_up(self) -> None:
@@ -148,7 +151,11 @@ class MonaiArm:
         space = ModelSpace.of(volume, self.spacing)
         image = normalise(space.to_model(volume.data)).to(self.device)
         logits = sliding_window_inference(
-            image[None, None], (self.roi,) * 3, _WINDOWS_AT_ONCE, self._predict, overlap=OVERLAP
+            image[None, None],
+            (self.roi,) * 3,
+            _WINDOWS_AT_ONCE,
+            self._predict,
+            overlap=USUAL_OVERLAP,
         )
         logits[0].argmax(dim=0).to(torch.uint8).cpu()
         return Answer(space.labels_to_volume(self.scores), None)
@@ -192,10 +199,10 @@ def fuse_attention(network: torch.nn.Module) -> int:
     return len(blocks)
 
 
-def _true_scores(case: Case, spacing: float, classes: int) -> PatchScores:
+def _true_scores(case: Case, spacing: float, classes: int, device: str) -> PatchScores:
     """Return certainty for the true class of every voxel of the model grid."""
     space = ModelSpace.of(case.volume, spacing)
     shares = torch.stack(
         [space.to_model(case.truth == index).to(torch.bfloat16) for index in range(classes)]
     )
-    return PatchScores.whole(shares)
+    return PatchScores.whole(shares.to(device))

@@ -41,6 +41,8 @@ def draw(result: Result, picture: Path) -> None:
 
 
 def _draw_arms(axes: Axes, wall: Result) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     height = 1 / (len(ARMS) + 1)
     for index, ((arm, title), color) in enumerate(zip(ARMS.items(), _COLORS, strict=True)):
         spreads = [case["arms"][arm]["seconds"] for case in wall.values()]
@@ -62,6 +64,9 @@ def _draw_arms(axes: Axes, wall: Result) -> None:
                 fontsize=9,
             )  # fmt: skip
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.15)
     axes.set_yticks(np.arange(len(wall)) + height * (len(ARMS) - 1) / 2, list(wall))
     axes.invert_yaxis()

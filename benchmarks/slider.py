@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -36,7 +37,7 @@ def _measure_case(bench: Bench, case: Case) -> dict[str, Any]:
     parts: dict[str, list[dict[str, Any]]] = {"in_memory": [], "rerun": []}
     with on_disk(case) as folder, segmenter.open(volume) as session:
         session.run()
-        actions = {
+        actions: dict[str, Callable[[], Any]] = {
             "first_press": partial(press, folder, bench),
             "from_disk": lambda: Segmenter(bench.sparse, bench.device).segment(volume),
             "in_memory": lambda: segmenter.segment(volume),
