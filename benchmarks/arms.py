@@ -134,7 +134,7 @@ class MonaiArm:
             network = UNETR(1, classes, (roi, roi, roi), feature_size=16, hidden_size=768,
                             mlp_dim=3072, num_heads=12).eval()  # fmt: skip
         if tuned:
-            fuse_attention(network)
+            _fuse_attention(network)
         self.network = network.to(device, self.dtype)
         self.network.to(memory_format=self.format)  # type: ignore[call-overload]
         self.scores = _true_scores(case, spacing, classes, device)
@@ -188,15 +188,14 @@ def make_arm(name: str, case: Case, bench: Bench) -> Arm:
     )
 
 
-def fuse_attention(network: torch.nn.Module) -> int:
-    """Switch MONAI's attention blocks to torch's fused attention, and return how many there are.
+def _fuse_attention(network: torch.nn.Module) -> None:
+    """Switch MONAI's attention blocks to torch's fused attention.
 
     Its blocks know how; UNETR has no argument that passes the wish on.
     """
-    blocks = [m for m in network.modules() if hasattr(m, "use_flash_attention")]
-    for block in blocks:
-        block.use_flash_attention = True  # type: ignore[assignment]
-    return len(blocks)
+    for module in network.modules():
+        if hasattr(module, "use_flash_attention"):
+            module.use_flash_attention = True  # type: ignore[assignment]
 
 
 def _true_scores(case: Case, spacing: float, classes: int, device: str) -> PatchScores:

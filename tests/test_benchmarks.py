@@ -19,7 +19,7 @@ from monai.networks.nets import UNETR
 
 from benchmarks import floor, fresh, growth, page, parts, speed, targets, timing
 from benchmarks.ablation import Variant, cumulative, one_off, rows_of
-from benchmarks.arms import ARMS, MonaiArm, fuse_attention
+from benchmarks.arms import ARMS, MonaiArm
 from benchmarks.bench import Bench, mean_dice
 from benchmarks.curves import OVERLAPS, RATIOS
 from benchmarks.volumes import AIR, Case, head_scan, tile, tissue_share
@@ -279,7 +279,8 @@ class TestArms:
         assert not arm.has_weights
         assert (labels == case.truth).all()
         assert arm.format == torch.channels_last_3d
-        assert fuse_attention(arm.network) == 12, "one attention for each block of the ViT"
+        fused = [m.use_flash_attention for m in arm.network.modules() if hasattr(m, "causal_mask")]
+        assert fused == [True] * 12, "the attention of each block of the ViT"
 
 
 @pytest.fixture(scope="module")
