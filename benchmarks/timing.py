@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -27,6 +27,7 @@ def alternate(
     repeats: int | Mapping[str, int],
     device: str = "cpu",
     warm_up: Mapping[str, Callable[[], Any]] | None = None,
+    settle: Collection[str] = (),
 ) -> Iterator[tuple[str, float, Any]]:
     """Run actions in turn, so that a drift of the machine meets all of them.
 
@@ -40,6 +41,9 @@ def alternate(
         Device to wait for.
     warm_up : dict of callable, optional
         What to run once before the first round in place of the action itself.
+    settle : collection of str
+        Names that are run once untimed right before each timed call, so that what the one before
+        left in caches and in the allocator does not count.
 
     Yields
     ------
@@ -53,6 +57,8 @@ def alternate(
     for number in range(max(rounds.values(), default=0)):
         for name, action in actions.items():
             if number < rounds[name]:
+                if name in settle:
+                    action()
                 seconds, result = timed(action, device)
                 yield name, seconds, result
 

@@ -35,6 +35,7 @@ def _measure_case(bench: Bench, case: Case) -> dict[str, Any]:
         repeats,
         bench.device,
         {name: arm.warm_up for name, arm in arms.items()},
+        settle=[name for name, arm in arms.items() if arm.has_weights or not slow],
     )
     for name, taken, answer in rounds:
         seconds[name].append(taken)

@@ -34,6 +34,9 @@ def _hat(n: int) -> Tensor:
     return torch.minimum(ramp, ramp.flip(0)) / ((n + 1) // 2)
 
 
+_CHUNK = 32  # tokens whose probabilities stay in cache
+
+
 class Canvas:
     """Joins the class probabilities of windows on the token grid of a volume.
 
@@ -69,11 +72,11 @@ class Canvas:
         self.rows = torch.from_numpy(rows).to(device)
         self.shared = torch.from_numpy(covered[shown] > 1).to(device)
         voxels = config.patch**3
-        self.values = torch.empty(len(self.shared), voxels, config.classes, device=device)
-        self.values[self.shared] = 0
-        self.weight = torch.zeros(len(self.shared), device=device)[:, None, None]
+        size = (len(self.shared), voxels)
+        self.values = torch.empty(*size, config.classes, device=device)
         if bool(self.shared.any()):
-            self.weight = torch.zeros(len(self.shared), voxels, 1, device=device)
+            self.values.zero_()
+            self.weight = torch.zeros(*size, 1, device=device)
             self.blend = _in_patches(blend_weights(config.window), config.patch).to(device)
 
     def add(self, output: Output, places: Sequence[Placement]) -> None:
@@ -82,23 +85,25 @@ class Canvas:
         cells = layout.positions.split(layout.counts)
         scores = output.scores.split(layout.counts)
         for window, answer, place in zip(cells, scores, places, strict=True):
-            self._add(window, answer.float().softmax(dim=-1), place)
+            rows = self.rows.new_full(self.config.grid, -1)
+            rows[place.inner] = self.rows[place.outer]
+            rows = rows.flatten()[window]
+            parts = (rows.split(_CHUNK), window.split(_CHUNK), answer.split(_CHUNK))
+            for part in zip(*parts, strict=True):
+                self._add(*part)
 
-    def _add(self, cells: Tensor, probabilities: Tensor, place: Placement) -> None:
-        rows = self.rows.new_full(self.config.grid, -1)
-        rows[place.inner] = self.rows[place.outer]
-        rows = rows.flatten()[cells]
+    def _add(self, rows: Tensor, cells: Tensor, scores: Tensor) -> None:
         inside = rows >= 0
-        shared = inside & self.shared[rows]
-        if bool(inside.all()) and not bool(shared.any()):
+        if not bool(inside.all()):
+            rows, cells, scores = rows[inside], cells[inside], scores[inside]
+        probabilities = scores.softmax(dim=-1, dtype=torch.float32)
+        shared = self.shared[rows]
+        if not bool(shared.any()):
             self.values.index_copy_(0, rows, probabilities)
             return
-        alone = inside & ~shared
-        self.values[rows[alone]] = probabilities[alone]
-        if bool(shared.any()):
-            blend = self.blend[cells[shared]]
-            self.values.index_add_(0, rows[shared], probabilities[shared] * blend)
-            self.weight.index_add_(0, rows[shared], blend)
+        blend = torch.where(shared[:, None, None], self.blend[cells], 1.0)
+        self.values.index_add_(0, rows, probabilities * blend)
+        self.weight.index_add_(0, rows, blend)
 
     def result(self, lead: tuple[int, int, int]) -> PatchScores:
         """Return the weighted means; what no window was shown is background.

@@ -25,11 +25,19 @@ def normalise(image: Tensor) -> Tensor:
     Tensor
         Same shape; all zeros if the image has no bright voxel.
     """
-    sample = image.flatten()[:: max(1, image.numel() // _MOST_SAMPLES)]
-    lowest = torch.quantile(sample, 0.001).clamp(max=0.0)
+    sample = image.flatten()[:: max(1, image.numel() // _MOST_SAMPLES)].sort().values
+    lowest = _quantile(sample, 0.001).clamp(max=0.0)
     sample = sample - lowest
-    bright = sample[sample > 0.05 * torch.quantile(sample, 0.999)]
+    bright = sample[sample > 0.05 * _quantile(sample, 0.999)]
     if not len(bright):
         return torch.zeros_like(image)
-    top = torch.quantile(bright, 0.995).clamp(min=1e-12)
+    top = _quantile(bright, 0.995).clamp(min=1e-12)
     return ((image - lowest) / top).clamp_(0.0, 1.5)
+
+
+def _quantile(ascending: Tensor, share: float) -> Tensor:
+    """Return a quantile of sorted values, interpolated linearly."""
+    place = share * (len(ascending) - 1)
+    below = int(place)
+    above = min(below + 1, len(ascending) - 1)
+    return torch.lerp(ascending[below], ascending[above], place - below)

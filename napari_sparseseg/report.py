@@ -129,7 +129,8 @@ def _filled_box(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the part of ``(x, y, z)`` labels that holds all that are not background."""
     import torch
 
-    volume = torch.from_numpy(labels)  # its maximum runs at the speed of memory
+    # torch's maximum runs at the speed of memory, but it takes no negative strides
+    volume = torch.from_numpy(np.ascontiguousarray(labels))
     planes = volume.flatten(1).amax(dim=1).nonzero()[:, 0]
     if not len(planes):
         return labels[:0]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +38,9 @@ if TYPE_CHECKING:
 
 PREVIEW_AIR, PREVIEW_PRUNED, PREVIEW_OPEN = 0, 1, 2
 
-WINDOWS_PER_CALL = 4
+TOKENS_PER_CALL = 2048
+"""Windows are packed into one call up to so many tokens: enough to keep a processor busy, and no
+more memory than one dense window takes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,13 +166,12 @@ class Session:
         """Run the blocks before the first stage on every window."""
         network, means = self.segmenter.network, self.segmenter.means
         config = network.config
-        step = WINDOWS_PER_CALL if means.pack_windows else 1
-        calls = []
+        calls: list[_Call] = []
         with torch.inference_mode(), memory_errors():
-            for number in range(0, len(self.places), step):
+            for places in self._packed():
                 cancel.raise_if_cancelled()
-                progress(number, len(self.places), "First encoder blocks")
-                places = self.places[number : number + step]
+                done = sum(len(call.places) for call in calls)
+                progress(done, len(self.places), "First encoder blocks")
                 windows = torch.stack(
                     [cut_window(image, p.origin, config.window, config.patch) for p in places]
                 )[:, None]
@@ -178,6 +181,20 @@ class Session:
                 calls.append(_Call(places, network.prepare(windows, air)))
             synchronise(self.segmenter.device)
         return calls
+
+    def _packed(self) -> Iterator[list[Placement]]:
+        """Group the windows that go through the network in one call."""
+        means, window = self.segmenter.means, self.segmenter.network.config.grid
+        group: list[Placement] = []
+        tokens = 0
+        for place in self.places:
+            more = int(self.tissue[place.outer].sum()) if means.skip_air else math.prod(window)
+            if group and (not means.pack_windows or tokens + more > TOKENS_PER_CALL):
+                yield group
+                group, tokens = [], 0
+            group.append(place)
+            tokens += more
+        yield group
 
     def preview(self, setting: float) -> NDArray[np.uint8]:
         """Tell which tokens the first stage lets go on, from the cached scores alone.

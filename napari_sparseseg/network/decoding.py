@@ -113,8 +113,7 @@ def decode(
     y = decoder.coarse(maps, coarse)
     if decoder.patch_head is None:
         shown = _shown(encoded) if config.decoder.detail == "open" else None
-        fine = decoder.fine(y, maps, windows, shown, coarse)
-        scores = scores.to(fine.dtype).index_copy(0, undecided.nonzero()[:, 0], fine)
+        scores = _put(scores, undecided, decoder.fine(y, maps, windows, shown, coarse))
         return Output(scores, encoded, completed.last, Decoded(coarse.tokens, coarse.tokens, 0))
 
     gate = encoded.went_on[layout.rows]
@@ -123,14 +122,14 @@ def decode(
     drawing, refining = make_field(plain), make_field(detailed)
     drawn = None
     if bool(plain.any()):
-        drawn = drawing.patches(decoder.patch_head(drawing.select(y, coarse)))
-        drawn = scores = scores.to(drawn.dtype).index_copy(0, plain.nonzero()[:, 0], drawn)
+        answer = drawing.patches(decoder.patch_head(drawing.select(y, coarse)))
+        drawn = scores = _put(scores, plain, answer)
     if bool(detailed.any()):
         fine = decoder.fine(refining.select(y, coarse), maps, windows, None, refining)
         if decoder.training:  # the gate is 1: the score learns what the fine levels improve
             plainly = scores[detailed].to(fine.dtype)
             fine = plainly + gate[detailed, None, None].to(fine.dtype) * (fine - plainly)
-        scores = scores.to(fine.dtype).index_copy(0, detailed.nonzero()[:, 0], fine)
+        scores = _put(scores, detailed, fine)
     ran = Decoded(
         coarse.tokens,
         refining.tokens if bool(detailed.any()) else 0,
@@ -139,17 +138,25 @@ def decode(
     return Output(scores, encoded, completed.last, ran, drawn if decoder.training else None)
 
 
+def _put(scores: Tensor, tokens: Tensor, values: Tensor) -> Tensor:
+    """Return the scores with those of some tokens, ``(tokens,)`` bool, replaced."""
+    rows = tokens.nonzero()[:, 0]
+    if len(rows) == len(scores):
+        return values
+    if values.requires_grad or scores.requires_grad:
+        return scores.to(values.dtype).index_copy(0, rows, values)
+    return scores.to(values.dtype).index_copy_(0, rows, values)  # saves a copy of all scores
+
+
 def _known_scores(encoded: Encoded, config: NetworkConfig) -> Tensor:
-    """Return the scores of tokens that exited; of the others, zeros to be written over."""
+    """Return the scores of tokens that exited; those of the others will be written over."""
     layout, voxels = encoded.layout, config.patch**3
-    scores = encoded.x.new_zeros(len(layout.cells), voxels, config.classes)
-    if encoded.fate != "exited":
-        return scores
-    label = encoded.label[layout.rows]
-    known = F.one_hot(label.clamp_min(0), config.classes).to(scores.dtype)
-    return torch.where((label >= 0)[:, None], UNLIKELY * (1 - known), 0.0)[:, None].expand_as(
-        scores
-    )
+    scores = encoded.x.new_empty(len(layout.cells), voxels, config.classes)
+    if encoded.fate == "exited":
+        label = encoded.label[layout.rows]
+        known = F.one_hot(label.clamp_min(0), config.classes).to(scores.dtype)
+        scores.copy_((UNLIKELY * (1 - known))[:, None].expand_as(scores))
+    return scores
 
 
 def _field(encoded: Encoded, config: NetworkConfig, active_blocks: bool, tokens: Tensor) -> Field:

@@ -27,6 +27,7 @@ _COMPLETIONS = {
 _LOSSES = {
     "dice": "Dice",
     "cross_entropy": "cross-entropy on soft labels",
+    "drawn": "both of these for the patch-wise head alone, on every patch",
     "token": "cross-entropy of the class mix of every completed token",
     "score": "a listwise loss that ranks the scores by each token's share of the error (our option "
     "beside the published recipe; the straight-through gradient of soft top-k is on as published)",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_sparseseg.segmenter import Segmentation
+from napari_sparseseg.session import Segmentation
 from napari_sparseseg.tokens import TokenTrace
 
 

@@ -15,8 +15,10 @@ from cli_checks import LIA, Answer, Sparseseg
 
 from napari_sparseseg.cli import main
 from napari_sparseseg.files import write_volume
+from napari_sparseseg.means import Means
 from napari_sparseseg.network import CompletionConfig, DecoderConfig, NetworkConfig, SparseUNETR
-from napari_sparseseg.segmenter import Segmenter, Session
+from napari_sparseseg.segmenter import Segmenter
+from napari_sparseseg.session import Session
 from napari_sparseseg.volume import Volume
 from napari_sparseseg.weights import ModelInfo, register_model, save_model
 
@@ -37,16 +39,20 @@ TINY = NetworkConfig(
 DEFAULT_SETTINGS = {"stp": 0.3, "dense": 1.0, "dtop": 0.095, "svit": 0.1, "apformer": 0.2}
 """Methods that there is a tiny model of, and the setting it starts with."""
 
+OPEN = replace(TINY.decoder, detail="open", context="open")
+"""The decoder of ``tiny-open``, which is STP with active blocks at two levels."""
 
-def tiny_network(sparsifier: str = "stp") -> SparseUNETR:
+
+def tiny_network(sparsifier: str = "stp", decoder: DecoderConfig = TINY.decoder) -> SparseUNETR:
     """Build the tiny network with fixed weights, strong enough to give a varied label map."""
     kind: Literal["assembly", "preserve"] = (
         "assembly" if sparsifier in ("stp", "dense") else "preserve"
     )
     completion = replace(TINY.completion, kind=kind)
+    config = replace(TINY, sparsifier=sparsifier, completion=completion, decoder=decoder)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = SparseUNETR(replace(TINY, sparsifier=sparsifier, completion=completion))
+        network = SparseUNETR(config)
         for parameter in network.parameters():
             parameter.data += 0.15 * torch.randn_like(parameter)
     return network
@@ -66,21 +72,22 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelInfo
     """Write and register ``tiny-stp``, ``tiny-dense`` and so on, which work at 1 mm."""
     folder = tmp_path_factory.mktemp("weights")
     infos = {}
-    for sparsifier, setting in DEFAULT_SETTINGS.items():
-        network = tiny_network(sparsifier)
+    networks = {sparsifier: tiny_network(sparsifier) for sparsifier in DEFAULT_SETTINGS}
+    for name, network in (networks | {"open": tiny_network(decoder=OPEN)}).items():
+        method = network.config.sparsifier
         info = ModelInfo(
-            name=f"tiny-{sparsifier}",
-            title=f"Tiny {sparsifier}",
-            method=sparsifier,
+            name=f"tiny-{name}",
+            title=f"Tiny {name}",
+            method=method,
             modality="made-up scans",
             spacing=1.0,
             classes=("background", "shell", "core", "spot", "rest"),
             colors=("#000000", "#f2f2f2", "#cd6d4f", "#7a3fd1", "#e8d9a0"),
-            default_setting=setting,
+            default_setting=DEFAULT_SETTINGS[method],
             network=network.config.to_dict(),
             license="Apache-2.0",
-            path=folder / f"tiny-{sparsifier}.safetensors",
-            card=f"tiny-{sparsifier}.md",
+            path=folder / f"tiny-{name}.safetensors",
+            card=f"tiny-{name}.md",
         )
         save_model(network.state_dict(), info)
         register_model(info)
@@ -100,6 +107,13 @@ def registry(tiny_models: dict[str, ModelInfo], monkeypatch: pytest.MonkeyPatch)
 def segmenter(tiny_models: dict[str, ModelInfo]) -> Segmenter:
     """Load the tiny model in float32 on the CPU."""
     return Segmenter(tiny_models["tiny-stp"], device="cpu", precision="float32")
+
+
+@pytest.fixture(scope="session")
+def one_by_one(tiny_models: dict[str, ModelInfo]) -> Segmenter:
+    """Load the same model for a run in which each window is a call of its own."""
+    means = Means(pack_windows=False)
+    return Segmenter(tiny_models["tiny-stp"], device="cpu", precision="float32", means=means)
 
 
 @pytest.fixture(scope="session")

@@ -55,7 +55,7 @@ def test_wrong_usage_exits_with_2(sparseseg: Sparseseg, arguments: list[str], ma
         (["--device", "cuda:77"], "'cuda:77' is not available"),
         (["--device", "toaster"], "'toaster' is not available"),
         (["--precision", "int8"], "Unknown precision 'int8'"),
-        (["--model", "tiny"], "tiny-dense, tiny-dtop, tiny-stp"),
+        (["--model", "tiny"], "tiny-dense, tiny-dtop, tiny-open, tiny-stp"),
         (["--model", "missing.safetensors"], "cannot be read"),
     ],
 )

@@ -13,7 +13,8 @@ from cli_checks import Sparseseg, assert_refused
 
 from napari_sparseseg.errors import InputError
 from napari_sparseseg.methods import METHODS, controls
-from napari_sparseseg.segmenter import PREVIEW_AIR, PREVIEW_OPEN, Segmentation, Segmenter
+from napari_sparseseg.segmenter import Segmenter
+from napari_sparseseg.session import PREVIEW_AIR, PREVIEW_OPEN, Segmentation
 from napari_sparseseg.volume import Volume
 from napari_sparseseg.weights import ModelInfo
 

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from napari_sparseseg.placement import (
-    Canvas,
-    blend_weights,
     cut_window,
     grid_lead,
     pad_to_grid,
     place_windows,
 )
-from napari_sparseseg.tokens import TokenGrid
 
 SIDES = st.integers(min_value=1, max_value=5)
 WINDOWS = st.tuples(SIDES, SIDES, SIDES)
@@ -85,15 +81,23 @@ def test_tissue_that_fits_takes_one_window_with_the_tissue_in_its_middle(
 
 
 @settings(deadline=None)
-@given(length=st.integers(5, 60), window=st.integers(4, 12))
-def test_neighbouring_windows_share_a_quarter(length: int, window: int) -> None:
-    places = place_windows(np.ones((length, 1, 1), dtype=bool), (window, 1, 1))
+@given(
+    length=st.integers(5, 60), window=st.integers(4, 12), overlap=st.sampled_from([0, 0.25, 0.5])
+)
+def test_neighbouring_windows_share_their_part(length: int, window: int, overlap: float) -> None:
+    places = place_windows(np.ones((length, 1, 1), dtype=bool), (window, 1, 1), overlap)
     starts = [place.origin[0] for place in places]
 
     assert starts == sorted(starts)
     if length > window:
         assert starts[0] == 0 and starts[-1] + window == length
-        assert max(np.diff(starts)) <= 0.75 * window
+        assert max(np.diff(starts)) <= (1 - overlap) * window
+
+
+def test_neighbouring_windows_share_a_quarter_unless_told_otherwise() -> None:
+    places = place_windows(np.ones((20, 1, 1), dtype=bool), (8, 1, 1))
+
+    assert [place.origin[0] for place in places] == [0, 6, 12]
 
 
 def test_a_token_belongs_to_the_window_that_it_lies_most_central_in() -> None:
@@ -124,19 +128,6 @@ def test_no_tissue_takes_no_window() -> None:
     assert place_windows(np.zeros((4, 4, 4), dtype=bool), (2, 2, 2)) == []
 
 
-@settings(max_examples=30, deadline=None)
-@given(window=WINDOWS)
-def test_blend_weights_are_positive_symmetric_and_highest_in_the_middle(
-    window: tuple[int, int, int],
-) -> None:
-    weights = blend_weights(window)
-
-    assert weights.shape == window
-    assert weights.min() > 0
-    assert torch.equal(weights, weights.flip(0, 1, 2))
-    assert weights[tuple(n // 2 for n in window)] == weights.max() == 1
-
-
 @settings(deadline=None)
 @given(
     shape=st.tuples(*[st.integers(1, 20)] * 3),
@@ -159,52 +150,6 @@ def test_a_window_is_cut_from_the_image_and_filled_with_zeros(
 
     expected = wide[tuple(slice(a, a + w) for a, w in zip(low, window, strict=True))]
     np.testing.assert_array_equal(cut.numpy(), expected)
-
-
-def canvas(tissue: np.ndarray, window: tuple[int, int, int], patch: int = 2) -> Canvas:
-    grid = TokenGrid(tissue.shape, (patch,) * 3, np.eye(4))
-    return Canvas(3, grid, tuple(patch * w for w in window), "cpu")
-
-
-@settings(max_examples=25, deadline=None)
-@given(tissue=TISSUE, window=WINDOWS)
-def test_windows_that_agree_are_joined_without_a_seam(
-    tissue: np.ndarray, window: tuple[int, int, int]
-) -> None:
-    scores = torch.randn(3, *(2 * n for n in tissue.shape), generator=torch.manual_seed(0))
-    joined, places = canvas(tissue, window), place_windows(tissue, window)
-    seen = torch.zeros(scores.shape[1:], dtype=torch.bool)
-    for place in places:
-        answer = torch.full((3, *(2 * w for w in window)), 99.0)
-        outer = tuple(slice(2 * s.start, 2 * s.stop) for s in place.outer)
-        inner = tuple(slice(2 * s.start, 2 * s.stop) for s in place.inner)
-        answer[(slice(None), *inner)] = scores[(slice(None), *outer)]
-        joined.add(answer, place)
-        seen[outer] = True
-
-    result = joined.result((0, 0, 0), scores.shape[1:])
-    torch.testing.assert_close(result[:, seen], scores[:, seen])
-    assert (result[:, ~seen].argmax(0) == 0).all()
-
-
-def test_the_more_central_window_counts_more() -> None:
-    tissue = np.ones((6, 1, 1), dtype=bool)
-    joined = canvas(tissue, (4, 1, 1), patch=1)
-    for value, place in enumerate(place_windows(tissue, (4, 1, 1))):
-        joined.add(torch.full((3, 4, 1, 1), float(value)), place)
-
-    shares = joined.result((0, 0, 0), (6, 1, 1))[0].ravel().tolist()
-    assert shares == pytest.approx([0, 0, 1 / 3, 2 / 3, 1, 1])
-
-
-def test_the_canvas_gives_the_part_where_the_image_is() -> None:
-    tissue = np.ones((4, 4, 4), dtype=bool)
-    scores = torch.randn(3, 32, 32, 32, generator=torch.manual_seed(0))
-    joined = canvas(tissue, (4, 4, 4), patch=8)
-    joined.add(scores, place_windows(tissue, (4, 4, 4))[0])
-
-    part = joined.result((5, 0, 7), (20, 30, 9))
-    torch.testing.assert_close(part, scores[:, 5:25, :30, 7:16])
 
 
 @settings(deadline=None)

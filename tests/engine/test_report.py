@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis.extra.numpy import array_shapes, arrays
 
 from napari_sparseseg.errors import OutputError
-from napari_sparseseg.report import NOTICE, make_report, write_report
+from napari_sparseseg.report import NOTICE, count_classes, make_report, write_report
 from napari_sparseseg.volume import Volume
 from napari_sparseseg.weights import ModelInfo
 
@@ -46,6 +48,48 @@ def test_voxels_and_millilitres_are_those_of_the_labels(report: dict[str, Any]) 
         "spot": {"voxels": 0, "millilitres": 0.0},
         "rest": {"voxels": 4, "millilitres": 0.006},
     }
+
+
+@given(labels=arrays(np.uint8, array_shapes(min_dims=3, max_dims=3, max_side=7)))
+def test_classes_are_counted_as_numpy_counts_them(labels: np.ndarray) -> None:
+    """Whatever the labels, the lengths and the order in memory."""
+    expected = np.bincount(labels.ravel(), minlength=256)
+    for stored in (
+        labels,
+        labels.transpose(2, 0, 1),
+        np.asfortranarray(labels),
+        labels[::-1].copy(),
+    ):
+        np.testing.assert_array_equal(count_classes(stored, 256), expected)
+
+
+@given(
+    size=array_shapes(min_dims=3, max_dims=3, max_side=9),
+    box=arrays(np.uint8, array_shapes(min_dims=3, max_dims=3, max_side=5)),
+)
+def test_structures_in_a_corner_are_counted_with_the_background_around(
+    size: tuple[int, ...], box: np.ndarray
+) -> None:
+    labels = np.zeros([n + m for n, m in zip(size, box.shape, strict=True)], dtype=np.uint8)
+    labels[tuple(slice(n, None) for n in size)] = box
+    np.testing.assert_array_equal(
+        count_classes(labels, 256), np.bincount(labels.ravel(), minlength=256)
+    )
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 4, 5), (2, 1, 7)])
+def test_background_alone_is_counted(shape: tuple[int, ...]) -> None:
+    counts = count_classes(np.zeros(shape, dtype=np.uint8), 4)
+
+    assert counts.tolist() == [np.prod(shape), 0, 0, 0]
+
+
+def test_a_plane_longer_than_what_is_counted_at_once() -> None:
+    """Two planes of 1031 x 515 voxels, an odd number each, and class 2 in the very last voxel."""
+    labels = np.ones((2, 1031, 515), dtype=np.uint8)
+    labels[0, ::2], labels[1, -1, -1] = 3, 2
+
+    assert count_classes(labels, 4).tolist() == [0, 2 * 1031 * 515 - 516 * 515 - 1, 1, 516 * 515]
 
 
 def test_the_facts_of_the_run_are_there(report: dict[str, Any]) -> None:

@@ -11,14 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_sparseseg.errors import Cancelled, InputError
-from napari_sparseseg.segmenter import (
-    PREVIEW_AIR,
-    PREVIEW_OPEN,
-    PREVIEW_PRUNED,
-    CancelToken,
-    Segmenter,
-    Session,
-)
+from napari_sparseseg.progress import CancelToken
+from napari_sparseseg.segmenter import Segmenter
+from napari_sparseseg.session import PREVIEW_AIR, PREVIEW_OPEN, PREVIEW_PRUNED, Session
 from napari_sparseseg.volume import Volume
 from napari_sparseseg.weights import ModelInfo
 
@@ -60,10 +55,9 @@ def test_the_same_weights_and_settings_give_the_same_labels(
     assert_same_result(session.run(0.4), other.segment(session.volume, 0.4))
 
 
-def test_the_order_of_windows_does_not_matter(segmenter: Segmenter, session: Session) -> None:
-    with segmenter.open(session.volume) as turned:
-        turned.places.reverse()
-        turned.prepared.reverse()
+def test_the_order_of_windows_does_not_matter(one_by_one: Segmenter, session: Session) -> None:
+    with one_by_one.open(session.volume) as turned:
+        turned.calls.reverse()
         result = turned.run(0.3)
 
     expected = session.run(0.3)
@@ -160,11 +154,11 @@ class CancelAt:
     ("what", "done"), [("Resampling", 0), ("First encoder blocks", 0), ("First encoder blocks", 2)]
 )
 def test_opening_can_be_cancelled(
-    segmenter: Segmenter, session: Session, what: str, done: int
+    segmenter: Segmenter, one_by_one: Segmenter, session: Session, what: str, done: int
 ) -> None:
     progress = CancelAt(what, done)
     with pytest.raises(Cancelled) as caught:
-        segmenter.open(session.volume, progress, progress.token)
+        one_by_one.open(session.volume, progress, progress.token)
 
     assert_sentence(caught.value)
     assert progress.seen[-1] == (what, done)
@@ -179,14 +173,17 @@ def test_opening_can_be_cancelled(
         ("Back to the scan's own grid", 4),
     ],
 )
-def test_a_run_can_be_cancelled_and_repeated(session: Session, what: str, done: int) -> None:
-    expected = session.run(0.6)
+def test_a_run_can_be_cancelled_and_repeated(
+    one_by_one: Segmenter, session: Session, what: str, done: int
+) -> None:
+    apart = one_by_one.open(session.volume)
+    expected = apart.run(0.6)
     progress = CancelAt(what, done)
     with pytest.raises(Cancelled):
-        session.run(0.6, progress, progress.token)
+        apart.run(0.6, progress, progress.token)
 
     assert progress.seen[-1] == (what, done)
-    assert_same_result(session.run(0.6), expected)
+    assert_same_result(apart.run(0.6), expected)
 
 
 def test_a_run_that_was_cancelled_before_it_began_does_nothing(session: Session) -> None:
@@ -199,13 +196,20 @@ def test_a_run_that_was_cancelled_before_it_began_does_nothing(session: Session)
     assert progress.seen == []
 
 
-def test_progress_counts_up_to_the_end(segmenter: Segmenter, session: Session) -> None:
+@pytest.mark.parametrize("together", [False, True])
+def test_progress_counts_windows_up_to_the_end(
+    segmenter: Segmenter, one_by_one: Segmenter, session: Session, together: bool
+) -> None:
+    """Call by call, of one or of four windows."""
     steps: list[tuple[int, int, str]] = []
-    with segmenter.open(session.volume, lambda *step: steps.append(step)) as opened:
+    chosen = segmenter if together else one_by_one
+    with chosen.open(session.volume, lambda *step: steps.append(step)) as opened:
         opened.run(0.3, lambda *step: steps.append(step))
 
-    windows = [step[:2] for step in steps if step[2] == "First encoder blocks"]
-    assert windows == [(n, 4) for n in range(4)]
+    starts = [0] if together else [0, 1, 2, 3]
+    told = {what: [step[:2] for step in steps if step[2] == what] for *_, what in steps}
+    assert told["First encoder blocks"] == [(n, 4) for n in starts]
+    assert told["Encoding and decoding"] == [(n, 5) for n in starts]
     assert steps[-1] == (5, 5, "Done")
 
 
@@ -216,7 +220,7 @@ def test_a_closed_session_says_so_and_holds_nothing(
     session.close()
     session.close()
 
-    assert session.prepared == []
+    assert session.calls == []
     for use in (session.run, lambda: session.preview(0.5)):
         with pytest.raises(InputError, match="closed") as caught:
             use()

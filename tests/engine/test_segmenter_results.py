@@ -11,7 +11,8 @@ import pytest
 from checks import assert_same_trace, assert_sentence
 
 from napari_sparseseg.errors import InputError
-from napari_sparseseg.segmenter import Segmenter, Session
+from napari_sparseseg.segmenter import Segmenter
+from napari_sparseseg.session import Session
 from napari_sparseseg.tokens import TokenGrid
 from napari_sparseseg.volume import Volume
 from napari_sparseseg.weights import ModelInfo

@@ -22,24 +22,31 @@ DECODERS = {
     "published": DecoderConfig(4, 1, "instance"),
     "half": DecoderConfig(4, 2, "channel"),
     "half, open": DecoderConfig(4, 2, "channel", "open"),
+    "open blocks": DecoderConfig(4, 2, "channel", "all", "open"),
+    "two levels": DecoderConfig(4, 2, "channel", "open", "open"),
+    "two levels, full": DecoderConfig(4, 1, "channel", "open", "open"),
 }
-"""The published decoder, the half-resolution one, and one with detail for open tokens."""
+"""The published decoder, the half-resolution one, one with detail for open tokens, and those in
+which a token that is not decoded is zero to its neighbours."""
 
 CASES = [
     ("stp", "assembly", "published"),
-    ("stp", "assembly", "half"),
     ("stp", "assembly", "half, open"),
+    ("stp", "assembly", "two levels"),
+    ("stp", "assembly", "two levels, full"),
     ("stp", "mask", "half"),
-    ("stp", "preserve", "half"),
+    ("stp", "preserve", "open blocks"),
     ("edge", "assembly", "half, open"),
     ("dtop", "preserve", "published"),
-    ("dtop", "preserve", "half"),
+    ("dtop", "preserve", "open blocks"),
     ("dtop", "assembly", "half, open"),
+    ("dtop", "assembly", "two levels"),
     ("svit", "preserve", "half"),
-    ("svit", "assembly", "half, open"),
-    ("apformer", "preserve", "half"),
+    ("svit", "assembly", "two levels"),
+    ("apformer", "preserve", "open blocks"),
     ("apformer", "assembly", "published"),
     ("random", "assembly", "half"),
+    ("random", "assembly", "two levels"),
 ]
 """Method, completion and decoder, in the combinations that make sense."""
 

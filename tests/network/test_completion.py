@@ -144,16 +144,18 @@ def test_each_skip_feeds_its_own_level(windows: Tensor) -> None:
     """z3 goes to 1/2, z6 to 1/4, z9 to 1/8; the bottleneck gets the completed map."""
     network = completion_network("preserve")
     seen: dict[str, Tensor] = {}
-    for name in ("skip2", "skip4", "skip8", "bottleneck"):
-        module = getattr(network.decoder, name)
+    decoder: Any = network.decoder
+    parts = (decoder.skip2[0], decoder.skip4, decoder.skip8, decoder.bottleneck)
+    names = ("skip2", "skip4", "skip8", "bottleneck")
+    for name, module in zip(names, parts, strict=True):
         module.register_forward_pre_hook(
             lambda module, args, name=name: seen.__setitem__(name, args[0])
         )
     with torch.inference_mode():
         encoded = network.finish(network.prepare(windows), 0.3).encoded
         completed = network.completion(encoded)
-        maps = (*completed.skips, completed.last)
-        for name, values in zip(("skip2", "skip4", "skip8", "bottleneck"), maps, strict=True):
+        seen["bottleneck"] = seen["bottleneck"].permute(0, 2, 3, 4, 1)
+        for name, values in zip(names, (*completed.skips, completed.last), strict=True):
             expected = encoded.layout.to_map(values, network.air_token)
             assert torch.allclose(seen[name], expected, atol=1e-5)
 
@@ -227,6 +229,42 @@ def test_the_same_architecture_loads_whole(windows: Tensor) -> None:
     twin = started(completion_network("assembly", seed=5), source)
     for key, value in source.state_dict().items():
         assert torch.equal(twin.state_dict()[key], value)
+
+
+def test_the_window_of_a_twin_is_laid_on_the_middle_of_another() -> None:
+    """From a grid of 4 x 6 x 4 to one of 8 x 4 x 4: repeat two at either end, and cut one."""
+    source = completion_network("preserve", "dense")
+    twin = SparseUNETR(replace(source.config, window=(64, 32, 32)))
+    twin.start_from(source.state_dict(), window=(32, 48, 32))
+    old = source.encoder.positions.view(4, 6, 4, 24)
+    new = twin.encoder.positions.view(8, 4, 4, 24)
+    for x, from_x in enumerate((0, 0, 0, 1, 2, 3, 3, 3)):
+        assert torch.equal(new[x], old[from_x, 1:5])
+    for key, value in source.state_dict().items():
+        if key != "encoder.positions":
+            assert torch.equal(twin.state_dict()[key], value), key
+
+
+def test_the_same_window_is_taken_as_it_is() -> None:
+    source = completion_network("assembly")
+    twin = SparseUNETR(source.config)
+    twin.start_from(source.state_dict(), window=(32, 48, 32))
+    assert torch.equal(twin.encoder.positions, source.encoder.positions)
+
+
+def test_a_patch_head_that_a_twin_lacks_keeps_its_initial_weights() -> None:
+    """A decoder of two levels starts from one that had a single one."""
+    source = completion_network("assembly")
+    torch.manual_seed(7)
+    two_levels = DecoderConfig(4, 2, "channel", "open", "open")
+    network = SparseUNETR(replace(source.config, decoder=two_levels))
+    own = network.state_dict()
+    before = {k: v.clone() for k, v in own.items() if k.startswith("decoder.patch_head.")}
+    network.start_from(source.state_dict())
+    assert before
+    for key, value in network.state_dict().items():
+        expected = before[key] if key in before else source.state_dict()[key]
+        assert torch.equal(value, expected), key
 
 
 FOREIGN = {

@@ -190,7 +190,7 @@ def test_an_ended_encoder_leaves_the_image_detail_alone(windows: Tensor, control
     assert (output.encoded.went_on == 1).all()
     with torch.inference_mode():
         prepared = network.prepare(windows)
-        changed = replace(prepared, image=prepared.image + 1)
+        changed = replace(prepared, windows=prepared.windows + 1)
         assert not torch.equal(network.finish(changed, 0.5).logits, output.logits)
 
 

@@ -1,159 +1,140 @@
-"""The decoder's pieces, decoding a box of tokens, and the configuration's checks."""
+"""The decoder's pieces by hand, and the configuration's checks."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
-from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from napari_sparseseg.network import DecoderConfig, NetworkConfig, SparseUNETR
-from napari_sparseseg.network.decoder import HALO, Box, ChannelNorm, join_voxels, split_voxels
+from napari_sparseseg.network.decoder import (
+    Double,
+    PatchHead,
+    ResidualBlock,
+    SubvoxelHead,
+    split_voxels,
+)
+from napari_sparseseg.network.fields import WholeField
 from tests.network.conftest import make_network, middle_setting, small_completion, small_config
 
 
+def last(x: Tensor) -> Tensor:
+    """Put the channels last."""
+    return x.permute(0, 2, 3, 4, 1)
+
+
+def whole() -> WholeField:
+    """One window of 2 x 3 x 2 tokens, all of them served."""
+    return WholeField(torch.ones(1, 2, 3, 2, dtype=torch.bool), alone=False)
+
+
 def test_split_voxels_by_hand() -> None:
-    image = torch.arange(64.0).view(1, 1, 4, 4, 4)
+    image = torch.arange(128.0).view(1, 4, 4, 4, 2)
     parts = split_voxels(image)
-    assert parts.shape == (1, 8, 2, 2, 2)
-    # cell (1, 0, 1) covers voxels x 2-3, y 0-1, z 2-3
-    expected = [image[0, 0, x, y, z].item() for x in (2, 3) for y in (0, 1) for z in (2, 3)]
-    assert parts[0, :, 1, 0, 1].tolist() == expected
+    assert parts.shape == (1, 2, 2, 2, 16)
+    # cell (1, 0, 1) covers voxels x 2-3, y 0-1, z 2-3; channel after channel
+    expected = [
+        image[0, x, y, z, c].item() for c in (0, 1) for x in (2, 3) for y in (0, 1) for z in (2, 3)
+    ]
+    assert parts[0, 1, 0, 1].tolist() == expected
 
 
-def test_joining_undoes_splitting() -> None:
-    image = torch.randn(2, 3, 4, 6, 8)
-    assert torch.equal(join_voxels(split_voxels(image)), image)
-
-
-def test_channel_norm_looks_at_one_voxel() -> None:
-    norm = ChannelNorm(5)
-    x = torch.randn(1, 5, 3, 3, 3)
-    changed = x.clone()
-    changed[..., 0, 0, 0] += torch.randn(5)
+def test_doubling_is_a_transposed_convolution() -> None:
+    torch.manual_seed(0)
+    double, x = Double(5, 3), torch.randn(2, 5, 2, 3, 4)
     with torch.no_grad():
-        before, after = norm(x), norm(changed)
-    assert not torch.allclose(before[..., 0, 0, 0], after[..., 0, 0, 0])
-    before[..., 0, 0, 0] = after[..., 0, 0, 0] = 0
-    assert torch.equal(before, after)
-    assert before[0, :, 1, 1, 1].mean().abs() < 1e-5
+        expected = F.conv_transpose3d(x, double.weight, stride=2)
+        assert torch.allclose(double(last(x)), last(expected), atol=1e-5)
+
+
+@pytest.mark.parametrize("outside", [4, 6])
+@pytest.mark.parametrize("norm", ["channel", "instance"])
+def test_a_residual_block_is_made_of_torchs_own_parts(norm: str, outside: int) -> None:
+    """With a shortcut where channels differ, and none where they do not."""
+    torch.manual_seed(0)
+    block, x = ResidualBlock(4, outside, norm), torch.randn(1, 4, 4, 6, 4)
+
+    def normalise(y: Tensor) -> Tensor:
+        if norm == "instance":
+            return F.instance_norm(y)
+        return F.layer_norm(last(y), y.shape[1:2]).permute(0, 4, 1, 2, 3)
+
+    with torch.no_grad():
+        y = F.leaky_relu(normalise(F.conv3d(x, block.conv1.weight, padding=1)), 0.01)
+        y = normalise(F.conv3d(y, block.conv2.weight, padding=1))
+        shortcut: Any = block.shortcut
+        around = normalise(F.conv3d(x, shortcut[0].weight)) if outside != 4 else x
+        expected = F.leaky_relu(y + around, 0.01)
+        assert torch.allclose(block(last(x), whole()), last(expected), atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["channel", "instance"])
+def test_only_an_instance_norm_feels_a_voxel_far_away(norm: str) -> None:
+    torch.manual_seed(0)
+    block = ResidualBlock(2, 3, norm)
+    x = torch.randn(1, 8, 12, 8, 2)
+    changed = x.clone()
+    changed[0, 0, 0, 0] += 3.0
+    with torch.no_grad():
+        moved = (block(x, whole()) - block(changed, whole())).abs().amax(dim=-1)[0]
+    assert moved[:3, :3, :3].max() > 1e-2  # two convolutions reach two voxels
+    moved[:3, :3, :3] = 0
+    assert bool(moved.any()) == (norm == "instance")
+
+
+def test_the_order_of_a_subvoxel_heads_channels() -> None:
+    """Class by class, and in a class the sub-voxels in raster order."""
+    torch.manual_seed(0)
+    head = SubvoxelHead(3, 2, 4)
+    x, image = torch.randn(1, 3, 2, 3, 2), torch.randn(1, 2, 2, 3, 2)
+    with torch.no_grad():
+        scores = head(last(x), last(image))
+        raw = head.scores(F.leaky_relu(head.hidden(torch.cat([x, image], dim=1)), 0.01))
+    assert scores.shape == (1, 4, 6, 4, 4)
+    for number, (i, j, k) in enumerate((i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)):
+        for name in range(4):
+            part = scores[0, i::2, j::2, k::2, name]
+            assert torch.allclose(part, raw[0, 8 * name + number], atol=1e-5)
+
+
+def test_the_order_of_a_patch_heads_channels() -> None:
+    """Voxel by voxel in raster order, and at a voxel class by class."""
+    torch.manual_seed(0)
+    head, x = PatchHead(3, 2), torch.randn(1, 2, 3, 2, 3)
+    with torch.no_grad():
+        scores, raw = head(x), nn.Sequential.forward(head, x)
+    assert scores.shape == (1, 8, 12, 8, 2)
+    for number in range(64):
+        i, j, k = number // 16, number // 4 % 4, number % 4
+        assert torch.equal(scores[:, i::4, j::4, k::4], raw[..., 2 * number : 2 * number + 2])
 
 
 def test_the_tokens_matter_to_the_decoder(any_network: SparseUNETR, windows: Tensor) -> None:
-    """Another token map must give another answer: the image branch alone is not enough."""
+    """Other tokens must give another answer: the image branch alone is not enough."""
     network = any_network
     with torch.inference_mode():
         output = network.finish(network.prepare(windows), 1.0)
-        network.air_token.add_(1.0)
+        network.encoder.positions.neg_()
         other = network.finish(network.prepare(windows), 1.0)
-    tissue = ~network.find_air(windows)
-    inside = tissue.repeat_interleave(8, 1).repeat_interleave(8, 2).repeat_interleave(8, 3)
-    moved = (output.logits - other.logits).abs().amax(dim=1)[inside]
-    assert moved.max() > 1e-3
+    assert (output.scores - other.scores).abs().max() > 1e-3
 
 
-BOXES = {
-    "corner": Box((0, 0, 0), (1, 1, 1)),
-    "far corner": Box((3, 5, 3), (4, 6, 4)),
-    "one token inside": Box((2, 3, 1), (3, 4, 2)),
-    "at one border": Box((1, 4, 1), (3, 6, 3)),
-    "through the window": Box((0, 2, 0), (4, 4, 4)),
-    "whole window": Box((0, 0, 0), (4, 6, 4)),
-}
-
-
-@pytest.mark.parametrize("detail", ["all", "open"])
-@pytest.mark.parametrize("finest", [1, 2])
-@pytest.mark.parametrize("box", BOXES.values(), ids=BOXES)
-def test_decoding_a_box_is_decoding_the_window(
-    box: Box, finest: Literal[1, 2], detail: str
-) -> None:
-    """Promise 7."""
-    network = make_network(small_config(decoder=DecoderConfig(4, finest, "channel")))
-    torch.manual_seed(0)
-    windows = torch.rand(2, 1, 32, 48, 32)
-    maps = tuple(torch.randn(2, 24, 4, 6, 4) for _ in range(4))
-    shown = (torch.rand(2, 1, 4, 6, 4) > 0.5).float() if detail == "open" else None
-    decoder = network.decoder
-    with torch.inference_mode():
-        image = decoder.image_features(windows)
-        whole = decoder(windows, image, maps, shown)
-        part = decoder(windows, image, maps, shown, box)
-    assert part.shape == (2, 4, *(8 * n for n in box.shape))
-    assert (part - box.cut(whole, 8)).abs().max() <= 1e-4
-
-
-@pytest.mark.parametrize("finest", [1, 2])
-def test_a_smaller_box_costs_less_as_torch_counts(finest: Literal[1, 2]) -> None:
-    network = make_network(small_config(decoder=DecoderConfig(4, finest, "channel")))
-    network.requires_grad_(False)
-    windows, maps = torch.rand(1, 1, 32, 48, 32), (torch.randn(1, 24, 4, 6, 4),) * 4
-    decoder, costs = network.decoder, []
-    for box in (BOXES["corner"], BOXES["at one border"], BOXES["whole window"]):
-        with FlopCounterMode(display=False) as counter, torch.inference_mode():
-            decoder(windows, decoder.image_features(windows), maps, None, box)
-        costs.append(counter.get_total_flops() // 2)
-        assert decoder.macs(box) == costs[-1]
-    assert costs == sorted(set(costs))
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        decoder.image_features(windows)
-    assert decoder.macs(None) == counter.get_total_flops() // 2
-
-
-def test_the_halo_is_no_wider_than_it_must_be() -> None:
-    """With one token less the border of a box would be wrong."""
-    network = make_network(small_config(window=(96, 32, 32)))
-    windows, maps = torch.rand(1, 1, 96, 32, 32), (torch.randn(1, 24, 12, 4, 4),) * 4
-    box = Box((6, 0, 0), (7, 4, 4))
-    with torch.inference_mode():
-        image = network.decoder.image_features(windows)
-        before = network.decoder(windows, image, maps, None, box)
-        for distance, felt in ((HALO, True), (HALO + 1, False)):
-            other = maps[2].clone()
-            # the bottleneck map reaches far, so the finer skips alone are changed
-            other[:, :, 6 + distance] += 5.0
-            changed = (other, other, maps[2], maps[3])
-            after = network.decoder(windows, image, changed, None, box)
-            assert ((before - after).abs().max() > 1e-4) == felt
-
-
-def test_boxes_by_hand() -> None:
-    marked = torch.zeros(2, 4, 6, 4, dtype=torch.bool)
-    assert Box.around(marked) is None
-    marked[0, 1, 2, 3] = marked[1, 2, 5, 3] = True
-    box = Box.around(marked)
-    assert box == Box((1, 2, 3), (3, 6, 4))
-    assert box.shape == (2, 4, 1)
-    assert box.grown(2, (4, 6, 4)) == Box((0, 0, 1), (4, 6, 4))
-    assert box.within(Box((0, 1, 1), (4, 6, 4))) == Box((1, 1, 2), (3, 5, 3))
-
-
-def test_the_network_decodes_tissue_only(windows: Tensor) -> None:
-    """A tissue block in one corner: its box is decoded, and the answer is that of the window."""
+def test_a_window_as_context_is_decoded_as_a_whole(windows: Tensor) -> None:
+    """The air beside a patch is part of what the published decoder sees."""
     network = make_network(small_config())
-    corner = torch.zeros_like(windows)
-    corner[..., :16, :16, :16] = windows.amax() - windows[..., 8:24, 16:32, 8:24]
     with torch.inference_mode():
-        prepared = network.prepare(corner)
+        prepared = network.prepare(windows)
         output = network.finish(prepared, 0.5)
-        maps = (output.encoded.layout.to_map(output.completed, network.air_token),) * 4
-        whole = network.decoder(prepared.windows, prepared.image, maps)
-    assert output.decoded == Box((0, 0, 0), (2, 2, 2))
-    inside = (..., slice(16), slice(16), slice(16))
-    assert (output.logits[inside] - whole[inside]).abs().max() <= 1e-4
-    assert network.macs(output).decoder < 2 * network.decoder.macs(Box((0, 0, 0), (4, 6, 4)))
-
-
-def test_instance_norm_needs_the_whole_window(windows: Tensor) -> None:
-    network = make_network(small_config(decoder=DecoderConfig(4, 2, "instance")))
-    windows[..., 16:] = 0
-    with torch.inference_mode():
-        output = network.finish(network.prepare(windows), 0.5)
-    assert output.decoded == Box((0, 0, 0), (4, 6, 4))
+        network.air_token.add_(1.0)
+        other = network.finish(prepared, 0.5)
+    assert (output.decoded.coarse, output.decoded.fine, output.decoded.drawn) == (192, 192, 0)
+    assert len(output.scores) < 192
+    assert (output.scores - other.scores).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("method", ["stp", "dtop", "random"])
@@ -165,26 +146,40 @@ def test_image_detail_reaches_only_the_tokens_that_went_on(
     decoder = DecoderConfig(4, finest, "channel", "open")
     network = make_network(small_config(decoder=decoder, sparsifier=method))
     edge = 8 // finest
+    place: list[slice] = []
+
+    def brighten(module: nn.Module, args: tuple[Tensor, Any], features: Tensor) -> Tensor:
+        """Change what the image shows of one patch, and of no other."""
+        if place and finest == 2:
+            args[0][(0, *place)] += 1.0  # the head sees these sub-voxels again
+        features = features.clone()
+        if place:
+            features[(0, *place)] += 1.0
+        return features
+
+    network.decoder.image.register_forward_hook(brighten)
     with torch.inference_mode():
         prepared = network.prepare(windows)
         output = network.finish(prepared, middle_setting(network))
         record = network.trace(output.encoded)[0]
         for left in (True, False):
-            cells = (~record.air & (record.left_stage == int(left))).nonzero()
-            x, y, z = (int(i) * edge for i in cells[0])
-            image = prepared.image.clone()
-            image[0, :, x : x + edge, y : y + edge, z : z + edge] += 1.0
-            other = network.finish(replace(prepared, image=image), middle_setting(network))
-            assert torch.equal(other.logits, output.logits) == left
+            cell = (~record.air & (record.left_stage == int(left))).nonzero()[0]
+            place[:] = [slice(int(i) * edge, (int(i) + 1) * edge) for i in cell]
+            other = network.finish(prepared, middle_setting(network))
+            assert torch.equal(other.scores, output.scores) == left
 
 
+@pytest.mark.parametrize("context", ["window", "open"])
 @pytest.mark.parametrize("method", ["svit", "apformer"])
-def test_tokens_that_stay_in_place_keep_their_detail(windows: Tensor, method: str) -> None:
-    decoder = DecoderConfig(4, 2, "channel", "open")
+def test_tokens_that_stay_in_place_keep_their_detail(
+    windows: Tensor, method: str, context: Literal["window", "open"]
+) -> None:
+    decoder = DecoderConfig(4, 2, "channel", "open", context)
     network = make_network(small_config(decoder=decoder, sparsifier=method))
     with torch.inference_mode():
         output = network.finish(network.prepare(windows), middle_setting(network))
     assert (output.encoded.went_on == 1).all()
+    assert output.decoded.drawn == 0
 
 
 def test_detail_for_open_tokens_carries_gradient_to_the_first_scores(windows: Tensor) -> None:
@@ -193,7 +188,7 @@ def test_detail_for_open_tokens_carries_gradient_to_the_first_scores(windows: Te
     network = make_network(small_config(decoder=decoder)).train()
     output = network.finish(network.prepare(windows), 0.3)
     output.encoded.went_on.retain_grad()
-    output.logits.square().mean().backward()
+    output.scores.square().mean().backward()
     gradient = output.encoded.went_on.grad
     assert gradient is not None
     closed = output.encoded.went_on.detach() == 0
@@ -213,14 +208,35 @@ def test_reduced_precision_stays_close(windows: Tensor) -> None:
     assert agree > 0.97
 
 
+def test_logits_lay_the_scores_of_the_tokens_where_they_are(windows: Tensor) -> None:
+    """Air is background by 30 scores; every other patch holds its own voxels in raster order."""
+    network = make_network(small_config())
+    with torch.inference_mode():
+        output = network.finish(network.prepare(windows), 0.5)
+    expected = torch.full((2, 4, 32, 48, 32), -30.0)
+    expected[:, 0] = 0
+    air = network.find_air(windows)
+    assert air.any()
+    for (n, *cell), scores in zip((~air).nonzero().tolist(), output.scores, strict=True):
+        x, y, z = (slice(8 * c, 8 * c + 8) for c in cell)
+        expected[n, :, x, y, z] = scores.T.reshape(4, 8, 8, 8)
+    assert torch.equal(output.logits, expected)
+
+
 def test_configuration_survives_json() -> None:
     config = small_config(
         sparsifier="dtop",
         options={"width": 6},
-        decoder=DecoderConfig(8, 1, "instance"),
+        decoder=DecoderConfig(8, 1, "channel", "open", "open"),
         completion=small_completion("preserve"),
     )
     assert NetworkConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_a_configuration_from_before_there_was_a_context_sees_the_window() -> None:
+    data = small_config(decoder=DecoderConfig(8, 1, "instance")).to_dict()
+    del data["decoder"]["context"]
+    assert NetworkConfig.from_dict(data).decoder.context == "window"
 
 
 @pytest.mark.parametrize(
@@ -238,3 +254,9 @@ def test_configuration_survives_json() -> None:
 def test_impossible_configurations_are_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"."):
         small_config(**changes)
+
+
+def test_open_context_is_refused_with_an_instance_norm() -> None:
+    """Its mean would be that of the tokens that happen to be open."""
+    with pytest.raises(ValueError, match="instance norm needs the whole window"):
+        replace(DecoderConfig(4, 2, "instance"), context="open")

@@ -12,6 +12,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from napari_sparseseg.network import DecoderConfig, SparseUNETR
+from napari_sparseseg.network.decoding import Decoded
+from napari_sparseseg.network.fields import WholeField
 from napari_sparseseg.network.sparsifiers import Decision, Scores, dtop, make_sparsifier
 from napari_sparseseg.network.sparsifiers.dtop import CONTEXT, EarlyExit, Grades, GradingHead
 from tests.network.conftest import (
@@ -229,17 +231,19 @@ def test_an_exit_changes_nothing_but_its_patch(
 def test_open_patches_are_decoded_as_if_the_whole_window_were(
     windows: Tensor, setting: float
 ) -> None:
-    """Promise 7 inside the network: decoding the box of open tokens loses nothing."""
+    """That others have exited takes nothing from a patch that sees the whole window."""
     network = make_network(small_config(sparsifier="dtop"))
     with torch.inference_mode():
         prepared = network.prepare(windows)
         output = network.finish(prepared, setting)
         maps = (output.encoded.layout.to_map(output.completed, network.air_token),) * 4
-        whole = network.decoder(prepared.windows, prepared.image, maps)
+        field = WholeField(torch.ones(2, 4, 6, 4, dtype=torch.bool), alone=False)
+        coarse = network.decoder.coarse(maps, field)
+        whole = network.decoder.fine(coarse, maps, prepared.windows, None, field)
     layout = output.encoded.layout
     is_open = layout.cells[output.encoded.label[layout.rows] < 0]
     assert len(is_open)
-    difference = patches(output.logits)[is_open] - patches(whole)[is_open]
+    difference = patches(output.logits)[is_open] - whole[is_open].transpose(1, 2)
     assert difference.abs().max() <= 1e-4
 
 
@@ -250,17 +254,17 @@ def test_a_window_with_no_open_token_runs_no_block_and_no_decoder_level(
     network = exit_network()
     ran: list[str] = []
     for name, module in network.named_modules():
-        if name.startswith(("encoder.blocks.", "decoder.up", "decoder.head", "decoder.skip")):
+        if name.startswith(("encoder.blocks.", "decoder.")):
             module.register_forward_hook(lambda *_, name=name: ran.append(name))
     with torch.inference_mode():
         output = network.finish(network.prepare(windows), 1e-9)
     assert {name[:16] for name in ran} == {"encoder.blocks.0"}
     assert output.encoded.log.lengths[1:] == [(0, 0)] * 4
-    assert output.decoded is None
+    assert output.decoded == Decoded(0, 0, 0)
     layout = output.encoded.layout
     answer = patches(output.logits)[layout.cells].argmax(dim=1)
     assert (answer == output.encoded.label[layout.rows, None]).all()
-    assert network.macs(output).decoder == 2 * network.decoder.macs(None)
+    assert network.macs(output).decoder == 0
 
 
 def test_one_window_may_be_done_before_the_other(

@@ -317,11 +317,13 @@ def test_a_window_of_air_disturbs_no_other(
 
 
 def mean_loss(network: SparseUNETR, windows: Tensor, setting: float) -> Tensor:
-    """A stand-in for the segmentation loss, and the method's own loss for random labels."""
+    """A stand-in for the losses of scores and of completed tokens, and the method's own loss."""
     output = network.finish(network.prepare(windows), setting)
     labels = torch.arange(len(output.encoded.layout.cells)) % network.config.classes
     mix = F.one_hot(labels, network.config.classes).float()
-    return output.logits.float().square().mean() + network.sparsifier.loss(output.encoded, mix)
+    answers = (output.logits, output.completed)  # a window of air has no other than class tokens
+    means = torch.stack([answer.float().square().mean() for answer in answers])
+    return means.sum() + network.sparsifier.loss(output.encoded, mix)
 
 
 def assert_finite_gradients(network: SparseUNETR, loss: Tensor) -> None:
@@ -348,7 +350,7 @@ def test_training_in_reduced_precision(any_network: SparseUNETR, windows: Tensor
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = mean_loss(network, windows, middle_setting(network))
         prepared = network.prepare(windows)
-    assert prepared.image.dtype == torch.bfloat16
+    assert prepared.first.stream.x.dtype == torch.bfloat16
     assert all(s.importance.dtype == torch.float32 for s in prepared.first.scores)
     assert_finite_gradients(network, loss)
 

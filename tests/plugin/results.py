@@ -15,7 +15,7 @@ from napari_sparseseg.plugin import maps
 from napari_sparseseg.plugin.geometry import Scan
 from napari_sparseseg.plugin.layers import ResultLayers
 from napari_sparseseg.plugin.readers import image_layer
-from napari_sparseseg.segmenter import Segmentation
+from napari_sparseseg.session import Segmentation
 from napari_sparseseg.tokens import TokenGrid
 from napari_sparseseg.volume import Volume
 

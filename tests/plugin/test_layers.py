@@ -11,7 +11,7 @@ from napari_sparseseg.plugin import maps
 from napari_sparseseg.plugin.geometry import Scan, TokenPlacement
 from napari_sparseseg.plugin.layers import ResultLayers, is_result
 from napari_sparseseg.plugin.readers import image_layer
-from napari_sparseseg.segmenter import Segmentation
+from napari_sparseseg.session import Segmentation
 from napari_sparseseg.volume import Volume
 
 from .results import CLASSES, COLORS, check_tokens, make_result, simple

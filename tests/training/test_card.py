@@ -26,8 +26,10 @@ def logs(tmp_path: Path) -> Path:
     folder.mkdir()
     for file in RECIPES.glob("*.toml"):
         method = 0.3 if file.stem.endswith("dtop") else 0.0
+        values = {"rate": 1e-3, "setting": 1.0, "loss": 2.0, "dice": 0.5, "cross_entropy": 0.4}
+        values |= {"drawn": 0.6, "token": 0.3, "score": 0.2, "method": method}
         rows = [
-            [step, seconds, 1e-3, 1.0, 2.0, 0.5, 0.4, 0.3, 0.2, method]
+            [({"step": step, "seconds": seconds} | values)[column] for column in LOG_COLUMNS]
             for step, seconds in ((10, 60), (20, 120), (30, 60))
         ]
         text = [",".join(map(str, row)) for row in (LOG_COLUMNS, *rows)]

@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from napari_sparseseg.methods import METHODS
+from napari_sparseseg.network import SparseUNETR
 from napari_sparseseg.training.recipe import Recipe, load_recipe
 from tests.training.conftest import RECIPES
 
@@ -57,13 +59,14 @@ def test_every_hippocampus_arm_has_the_same_budget(arm: str) -> None:
 
 @pytest.mark.parametrize("arm", ["dtop", "svit", "apformer"])
 def test_every_new_brain_arm_has_the_same_budget(arm: str) -> None:
-    """They start from the shipped dense twin and see as many windows."""
+    """They start from the dense twin with the published decoder and see as many windows."""
     plan = recipe(f"brain-mr-{arm}")
-    assert plan.start == "brain-mr-dense"
+    assert plan.start == "brain-mr-plain"
     common = recipe("brain-mr-finetune")
     assert plan.batch * plan.optimiser.steps == common.batch * common.optimiser.steps
     assert plan.optimiser.rate == common.optimiser.rate
-    assert plan.data == recipe("brain-mr-dense").data
+    assert plan.data == recipe("brain-mr-plain").data
+    assert plan.network.decoder == recipe("brain-mr-plain").network.decoder
 
 
 def test_scores_are_taught_their_target_in_stp_alone() -> None:
@@ -71,17 +74,49 @@ def test_scores_are_taught_their_target_in_stp_alone() -> None:
     assert taught == {"stp"}
 
 
-def test_the_brain_dense_twin_differs_only_in_pruning() -> None:
-    elastic, dense = recipe("brain-mr-elastic"), recipe("brain-mr-dense")
+@pytest.mark.parametrize(
+    ("twin", "sparse"), [("brain-mr-plain", "brain-mr-elastic"), ("brain-mr-dense", "brain-mr-stp")]
+)
+def test_a_brain_dense_twin_differs_only_in_pruning(twin: str, sparse: str) -> None:
+    """A term for scores or for patches that are drawn means nothing where nothing is pruned."""
+    pruned, dense = recipe(sparse), recipe(twin)
     same = replace(
         dense,
-        name=elastic.name,
-        settings=elastic.settings,
+        name=pruned.name,
+        settings=pruned.settings,
+        default=pruned.default,
         network=replace(dense.network, sparsifier="stp"),
-        loss=elastic.loss,
+        loss=pruned.loss,
     )
-    assert same == elastic
+    assert same == pruned
+    assert dense.network.sparsifier == "dense"
     assert dense.settings == (1.0,)
+    assert dense.loss == replace(pruned.loss, score=0.0, drawn=0.0)
+
+
+def test_the_default_model_decodes_active_blocks_on_two_levels() -> None:
+    plan = recipe("brain-mr-stp")
+    assert plan.network.decoder.two_level
+    assert plan.network.window == (96, 96, 96)
+    assert 0 < plan.air_share < 1
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_what_is_drawn_is_taught_where_a_rule_prunes(file: Path) -> None:
+    plan = load_recipe(file)
+    prunes = METHODS[plan.network.sparsifier].control is not None
+    assert (plan.loss.drawn > 0) == (plan.network.decoder.two_level and prunes)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_recipe_fits_what_it_starts_from(file: Path) -> None:
+    """Only the window may differ: the codes of its places are laid on the middle."""
+    plan = load_recipe(file)
+    if plan.start:
+        start = recipe(plan.start)
+        with torch.device("meta"):
+            weights = SparseUNETR(start.network).state_dict()
+            SparseUNETR(plan.network).start_from(weights, start.network.window)
 
 
 def test_the_licence_of_share_alike_data_is_kept() -> None:

@@ -171,20 +171,28 @@ def test_a_run_may_start_from_a_registered_model(
     monkeypatch.setenv("SPARSESEG_WEIGHTS", str(tmp_path / "weights"))
     start = find_start(plan.name, tmp_path / "no-runs")
     assert start.token_head == {}
+    assert start.window == (32, 48, 32)
     twin = Run.create(scan_recipe("svit"), "cpu", start)
     average = run.average.module.network
     for key, value in twin.learner.network.encoder.state_dict().items():
         assert torch.equal(value, average.encoder.state_dict()[key].half().float()), key
 
 
-def test_new_brain_arms_fit_the_shipped_dense_twin() -> None:
-    from napari_sparseseg.training.recipe import load_recipe
+def test_a_run_may_start_from_one_of_another_window(scans: ScanSource, tmp_path: Path) -> None:
+    """Middle on middle: along x a token more at either end, along y one less."""
+    run = Run.create(scan_recipe(steps=1), "cpu")
+    train(run, scans, tmp_path / "run", save_every=1, minutes=10)
+    assert load_checkpoint(tmp_path / "run" / "checkpoint.pt")["window"] == [32, 48, 32]
+    start = find_start("run", tmp_path)
+    assert start.window == (32, 48, 32)
+    plan = scan_recipe()
+    plan = replace(plan, network=replace(plan.network, window=(48, 32, 32)))
+    twin = Run.create(plan, "cpu", start)
 
-    start = find_start("brain-mr-dense", Path("no-runs"))
-    for method in ("dtop", "svit", "apformer"):
-        network = Run.create(load_recipe(RECIPES / f"brain-mr-{method}.toml"), "cpu", start)
-        blocks = network.learner.network.encoder.blocks.state_dict()
-        assert torch.equal(blocks["7.mlp.0.weight"], start.network["encoder.blocks.7.mlp.0.weight"])
+    old = run.average.module.network.encoder.positions.view(4, 6, 4, 24)
+    new = twin.learner.network.encoder.positions.view(6, 4, 4, 24)
+    assert torch.equal(new, old[[0, 0, 1, 2, 3, 3], 1:5])
+    assert torch.equal(new, twin.average.module.network.encoder.positions.view(6, 4, 4, 24))
 
 
 def test_a_start_that_nobody_trained_is_named(tmp_path: Path) -> None:
