@@ -24,8 +24,10 @@ Written by `make bench` from `benchmarks/results/{file}`. {machine}
 
 All arms of a comparison run in turn in one process after a warm-up round, in inference mode, with
 fused attention and, unless a row says otherwise, in the same precision, from the voxels of the
-scan to labels on its own grid, with the same functions before and after the network. Seconds are
-medians with their range; ratios are those of medians. The *dense twin* is the same network with
+scan to labels on its own grid, with the same functions before and after the network. In the
+comparison of arms an untimed run of the same arm precedes each timed one (except where MONAI takes
+minutes), so that what another arm left in the caches does not count. Seconds are medians with
+their range; ratios are those of medians. The *dense twin* is the same network with
 the same training and nothing pruned: every token of every window of the whole volume runs, and
 windows are decoded whole. *Dense twin with our other means* leaves out air and empty windows and
 decodes active blocks as the sparse model does, so that what is left between them is pruning alone.

@@ -35,7 +35,7 @@ def make_result(
 ) -> Segmentation:
     space = ModelSpace.of(volume, 2.0)
     trace = make_trace(TokenGrid.over(space.shape, space.affine), method, seed)
-    return Segmentation(Volume(labels, volume.affine), trace, CLASSES, COLORS, {})
+    return Segmentation(Volume(labels, volume.affine), CLASSES, COLORS, {}, trace)
 
 
 def marked_volume(orientation: np.ndarray, spacing: tuple[float, ...], tilt: float = 0) -> Volume:

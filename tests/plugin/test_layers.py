@@ -204,7 +204,7 @@ def dependent() -> tuple[ViewerModel, ResultLayers, Image]:
     viewer.add_layer(image)
     layers = ResultLayers(viewer)
     labels = Volume(np.zeros(data.shape, np.uint8), volume.affine)
-    layers.show(image, Scan.of(image), Segmentation(labels, trace, CLASSES, COLORS, {}))
+    layers.show(image, Scan.of(image), Segmentation(labels, CLASSES, COLORS, {}, trace))
     return viewer, layers, image
 
 
