@@ -85,19 +85,26 @@ def _cpu_gains_from_bf16() -> bool:
     """Measure a small matrix product: processors with bf16 units win several times over.
 
     There is no portable flag for these units, and emulated bf16 is slower than float32, so the
-    answer is far from the threshold either way. Processor time is taken, not wall time: the
+    answer is far from the threshold either way. One thread's own processor time is taken: the
     choice must not change with what else the computer is doing.
     """
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        a, b = torch.ones(512, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
-        trials = []
-        for _ in range(10):
-            start = time.process_time()
-            torch.mm(a, b)
-            trials.append(time.process_time() - start)
-        seconds[dtype] = min(trials)
-    return seconds[torch.bfloat16] < 0.66 * seconds[torch.float32]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _product_time(torch.bfloat16) < 0.66 * _product_time(torch.float32)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _product_time(dtype: torch.dtype) -> float:
+    """Return the processor seconds of a small matrix product, the best of several."""
+    a, b = torch.ones(512, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
+    trials = []
+    for _ in range(10):
+        start = time.thread_time()
+        torch.mm(a, b)
+        trials.append(time.thread_time() - start)
+    return min(trials)
 
 
 def synchronise(device: str) -> None:
