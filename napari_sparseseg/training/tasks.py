@@ -47,7 +47,7 @@ _HEADS = """\
 Twenty whole-head label maps at 1 mm (SynthSeg; Billot et al., Medical Image Analysis 2023;
 Apache-2.0), {val} of them held out for validation. No real scan was used for training:
 every training image is synthesised from a label map (random affine and elastic deformation, a
-Gaussian intensity for each tissue, bias field, blur or thick slices, noise; 70 % without the
+Gaussian intensity for each tissue, bias field, blur or thick slices, noise; 60 to 70 % without the
 skull), after SynthSeg. **Contrasts seen:** T1-like only (white matter brighter than grey matter,
 grey matter brighter than fluid, with jitter).
 """
