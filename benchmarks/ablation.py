@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.arms import USUAL_OVERLAP
 from benchmarks.bench import Bench, describe_case, mean_dice
-from benchmarks.timing import Spread, alternate, spread
+from benchmarks.timing import Spread, alternate, spreads
 from benchmarks.volumes import Case
 from napari_sparseseg.means import Means
 from napari_sparseseg.placement import OVERLAP
@@ -101,13 +101,13 @@ def _measure_variants(
 ) -> list[dict[str, Any]]:
     loaded = {name: variant.open(bench) for name, variant in variants.items()}
     actions = {name: partial(variant.run, loaded[name], case) for name, variant in variants.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
     dice: dict[str, float] = {}
-    for name, taken, result in alternate(actions, repeats, bench.device):
-        seconds[name].append(taken)
+
+    def note(name: str, result: Segmentation) -> None:
         if name not in dice:
             dice[name] = mean_dice(result.labels.data, case.truth, len(result.classes))
-    return rows_of({name: spread(values) for name, values in seconds.items()}, dice)
+
+    return rows_of(spreads(alternate(actions, repeats, bench.device), note), dice)
 
 
 def rows_of(seconds: dict[str, Spread], dice: dict[str, float]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from benchmarks.volumes import Case, tissue_share
 from napari_sparseseg.training.evaluation import dice_per_class
@@ -66,11 +67,7 @@ def mean_dice(labels: NDArray[np.uint8], truth: NDArray[np.uint8], classes: int)
     either = (labels > 0) | (truth > 0)
     if not either.any():
         return float("nan")
-    box = []
-    for axis in range(3):
-        filled = np.flatnonzero(either.any(axis=tuple(a for a in range(3) if a != axis)))
-        box.append(slice(int(filled[0]), int(filled[-1]) + 1))
-    inside = tuple(box)
+    (inside,) = ndimage.find_objects(either.view(np.uint8))
     scores = dice_per_class(
         np.ascontiguousarray(labels[inside]), np.ascontiguousarray(truth[inside]), classes
     )

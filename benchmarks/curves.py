@@ -11,8 +11,9 @@ from typing import Any
 
 from benchmarks.ablation import Variant
 from benchmarks.bench import Bench, mean_dice
-from benchmarks.timing import alternate, spread
+from benchmarks.timing import alternate, spreads
 from benchmarks.volumes import Case
+from napari_sparseseg.session import Segmentation
 
 OVERLAPS = (0.0, 0.125, 0.25, 0.5)
 RATIOS = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1)
@@ -36,15 +37,10 @@ def _curve(bench: Bench, cases: list[Case], variants: dict[float, Variant]) -> l
             str(value): partial(variant.run, loaded[str(value)], case)
             for value, variant in variants.items()
         }
-        seconds: dict[str, list[float]] = {name: [] for name in loaded}
         facts: dict[str, dict[str, Any]] = {}
-        for name, taken, result in alternate(actions, bench.repeats // 2 + 1, bench.device):
-            seconds[name].append(taken)
-            if name not in facts:
-                dice = mean_dice(result.labels.data, case.truth, len(result.classes))
-                facts[name] = {"dice": dice, "gmacs": result.report["gmacs"]["run"]}
-        for name, values in seconds.items():
-            heads[name].append({"head": case.name, "seconds": spread(values), **facts[name]})
+        rounds = alternate(actions, bench.repeats // 2 + 1, bench.device)
+        for name, seconds in spreads(rounds, partial(_note, case, facts)).items():
+            heads[name].append({"head": case.name, "seconds": seconds, **facts[name]})
     return [
         {
             "value": value,
@@ -55,3 +51,10 @@ def _curve(bench: Bench, cases: list[Case], variants: dict[float, Variant]) -> l
         }
         for value in variants
     ]
+
+
+def _note(case: Case, facts: dict[str, dict[str, Any]], name: str, result: Segmentation) -> None:
+    """Enter what the first result of each name is worth."""
+    if name not in facts:
+        dice = mean_dice(result.labels.data, case.truth, len(result.classes))
+        facts[name] = {"dice": dice, "gmacs": result.report["gmacs"]["run"]}

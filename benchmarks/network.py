@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.machine import describe_machine
-from benchmarks.timing import alternate, ratio, spread
+from benchmarks.timing import alternate, ratio, spreads
 from napari_sparseseg.devices import PRECISIONS, resolve_device, resolve_precision
 from napari_sparseseg.network import (
     CompletionConfig,
@@ -53,12 +53,12 @@ def measure(device: str, precision: str, repeats: int, size: str = "shipped") ->
     window = ball_of_tissue(config.window).to(device)
     actions = {DENSE: partial(_run, dense, window, 1.0)}
     actions |= {f"{r:g}": partial(_run, sparse, window, r) for r in RATIOS}
-    seconds: dict[str, list[float]] = {name: [] for name in actions}
     gmacs: dict[str, float] = {}
-    for name, taken, output in alternate(actions, repeats, device):
-        seconds[name].append(taken)
+
+    def note(name: str, output: Output) -> None:
         gmacs[name] = (dense if name == DENSE else sparse).macs(output).total / 1e9
-    spreads = {name: spread(values) for name, values in seconds.items()}
+
+    seconds = spreads(alternate(actions, repeats, device), note)
     return {
         "size": size,
         "window": list(config.window),
@@ -68,9 +68,9 @@ def measure(device: str, precision: str, repeats: int, size: str = "shipped") ->
                 "name": name,
                 "seconds": values,
                 "gmacs": round(gmacs[name], 3),
-                "dense_over_this": ratio(spreads[DENSE], values),
+                "dense_over_this": ratio(seconds[DENSE], values),
             }
-            for name, values in spreads.items()
+            for name, values in seconds.items()
         ],
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.bench import Bench, describe_case
 from benchmarks.targets import TRACE
-from benchmarks.timing import alternate, ratio, spread
+from benchmarks.timing import alternate, ratio, spreads
 from benchmarks.wall import CASES
 from napari_sparseseg.means import Means
 from napari_sparseseg.segmenter import Segmenter
@@ -26,13 +26,10 @@ def measure(bench: Bench) -> dict[str, Any]:
     for name in CASES:
         case = bench.case(name)
         actions = {key: partial(s.segment, case.volume) for key, s in loaded.items()}
-        seconds: dict[str, list[float]] = {key: [] for key in actions}
-        for key, taken, _ in alternate(actions, _ROUNDS * bench.repeats, bench.device):
-            seconds[key].append(taken)
-        spreads = {key: spread(values) for key, values in seconds.items()}
+        seconds = spreads(alternate(actions, _ROUNDS * bench.repeats, bench.device))
         rows[name] = {
             "volume": describe_case(case),
-            "seconds": spreads,
-            "verdicts": [TRACE.judge(ratio(spreads["on"], spreads["off"]))],
+            "seconds": seconds,
+            "verdicts": [TRACE.judge(ratio(seconds["on"], seconds["off"]))],
         }
     return rows

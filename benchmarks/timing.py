@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -61,6 +61,26 @@ def alternate(
                     action()
                 seconds, result = timed(action, device)
                 yield name, seconds, result
+
+
+def spreads(
+    rounds: Iterable[tuple[str, float, Any]], note: Callable[[str, Any], None] | None = None
+) -> dict[str, Spread]:
+    """Take the times of :func:`alternate` and return the spread of each name.
+
+    Parameters
+    ----------
+    rounds : iterable
+        What :func:`alternate` yields.
+    note : callable, optional
+        Told each name and its result, which are too large to be kept.
+    """
+    seconds: dict[str, list[float]] = {}
+    for name, taken, result in rounds:
+        seconds.setdefault(name, []).append(taken)
+        if note:
+            note(name, result)
+    return {name: spread(values) for name, values in seconds.items()}
 
 
 def spread(seconds: Sequence[float]) -> Spread:

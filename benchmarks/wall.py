@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.arms import ARMS, make_arm
+from benchmarks.arms import ARMS, Answer, make_arm
 from benchmarks.bench import Bench, describe_case, mean_dice
 from benchmarks.targets import DENSE_TWIN, DICE_LOST, MONAI, MONAI_TUNED
-from benchmarks.timing import alternate, ratio, spread
+from benchmarks.timing import alternate, ratio, spreads
 from benchmarks.volumes import Case
 from napari_sparseseg.weights import find_model
 
@@ -28,7 +28,6 @@ def _measure_case(bench: Bench, case: Case) -> dict[str, Any]:
         name: bench.slow_repeats if slow and not arm.has_weights else bench.repeats
         for name, arm in arms.items()
     }
-    seconds: dict[str, list[float]] = {name: [] for name in arms}
     facts: dict[str, dict[str, Any]] = {}
     rounds = alternate(
         {name: arm.run for name, arm in arms.items()},
@@ -37,15 +36,17 @@ def _measure_case(bench: Bench, case: Case) -> dict[str, Any]:
         {name: arm.warm_up for name, arm in arms.items()},
         settle=[name for name, arm in arms.items() if arm.has_weights or not slow],
     )
-    for name, taken, answer in rounds:
-        seconds[name].append(taken)
+
+    def note(name: str, answer: Answer) -> None:
         if name in facts:
-            continue
+            return
         facts[name] = {"precision": arms[name].precision}
-        if arms[name].has_weights:
+        if answer.report is not None:
             facts[name]["dice"] = mean_dice(answer.labels, case.truth, classes)
             facts[name] |= {key: answer.report[key] for key in ("tokens", "gmacs", "setting")}
-    rows = {name: {"seconds": spread(seconds[name]), **facts[name]} for name in arms}
+
+    seconds = spreads(rounds, note)
+    rows = {name: {"seconds": seconds[name], **facts[name]} for name in arms}
     return {"volume": describe_case(case), "arms": rows, "verdicts": verdicts(rows)}
 
 

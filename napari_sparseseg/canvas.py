@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_sparseseg.network import NetworkConfig, Output
+from napari_sparseseg.network.fields import cut_patches
 from napari_sparseseg.placement import Placement
 from napari_sparseseg.scores import PatchScores
 
@@ -77,7 +78,8 @@ class Canvas:
         if bool(self.shared.any()):
             self.values.zero_()
             self.weight = torch.zeros(*size, 1, device=device)
-            self.blend = _in_patches(blend_weights(config.window), config.patch).to(device)
+            blend = blend_weights(config.window)[None, ..., None]
+            self.blend = cut_patches(blend, config.patch).to(device)
 
     def add(self, output: Output, places: Sequence[Placement]) -> None:
         """Add the answers of some windows."""
@@ -117,10 +119,3 @@ class Canvas:
             self.values[self.shared] /= self.weight[self.shared]
             self.shared = torch.zeros_like(self.shared)
         return PatchScores(self.rows, self.values, self.config.patch, lead)
-
-
-def _in_patches(values: Tensor, patch: int) -> Tensor:
-    """Cut ``(x, y, z)`` into ``(tokens, patch ** 3, 1)``."""
-    x, y, z = (n // patch for n in values.shape)
-    cut = values.view(x, patch, y, patch, z, patch).permute(0, 2, 4, 1, 3, 5)
-    return cut.reshape(x * y * z, patch**3, 1)

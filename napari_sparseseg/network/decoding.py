@@ -119,22 +119,21 @@ def decode(
     gate = encoded.went_on[layout.rows]
     detailed = undecided & (gate > 0.5)
     plain = undecided if decoder.training else undecided & ~detailed
-    drawing, refining = make_field(plain), make_field(detailed)
-    drawn = None
+    drawn, drawn_tokens, fine_tokens = None, 0, 0
     if bool(plain.any()):
+        drawing = make_field(plain)
+        drawn_tokens = drawing.tokens
         answer = drawing.patches(decoder.patch_head(drawing.select(y, coarse)))
         drawn = scores = _put(scores, plain, answer)
     if bool(detailed.any()):
+        refining = make_field(detailed)
+        fine_tokens = refining.tokens
         fine = decoder.fine(refining.select(y, coarse), maps, windows, None, refining)
         if decoder.training:  # the gate is 1: the score learns what the fine levels improve
             plainly = scores[detailed].to(fine.dtype)
             fine = plainly + gate[detailed, None, None].to(fine.dtype) * (fine - plainly)
         scores = _put(scores, detailed, fine)
-    ran = Decoded(
-        coarse.tokens,
-        refining.tokens if bool(detailed.any()) else 0,
-        drawing.tokens if bool(plain.any()) else 0,
-    )
+    ran = Decoded(coarse.tokens, fine_tokens, drawn_tokens)
     return Output(scores, encoded, completed.last, ran, drawn if decoder.training else None)
 
 

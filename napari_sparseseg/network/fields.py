@@ -15,6 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def cut_patches(x: Tensor, patch: int) -> Tensor:
+    """Cut ``(n, x, y, z, channels)`` into ``(tokens, patch ** 3, channels)``, in raster order."""
+    n, *sizes, channels = x.shape
+    gx, gy, gz = (size // patch for size in sizes)
+    blocks = x.reshape(n, gx, patch, gy, patch, gz, patch, channels)
+    blocks = blocks.permute(0, 1, 3, 5, 2, 4, 6, 7)
+    return blocks.reshape(n * gx * gy * gz, patch**3, channels)
+
+
 class Field(ABC):
     """The tokens whose voxels a level of the decoder works on.
 
@@ -104,9 +113,7 @@ class WholeField(Field):
 
     def patches(self, x: Tensor) -> Tensor:
         """Cut the windows into patches and take those of the served tokens."""
-        n, (gx, gy, gz), size = len(x), self.grid, x.shape[1] // self.grid[0]
-        blocks = x.reshape(n, gx, size, gy, size, gz, size, -1).permute(0, 1, 3, 5, 2, 4, 6, 7)
-        return blocks.reshape(n * gx * gy * gz, size**3, -1)[self.cells]
+        return cut_patches(x, x.shape[1] // self.grid[0])[self.cells]
 
 
 class BlockField(Field):
