@@ -30,6 +30,7 @@ from napari_sparseseg.placement import (
 from napari_sparseseg.progress import CancelToken, Progress, silent
 from napari_sparseseg.recorder import Recorder
 from napari_sparseseg.report import make_report
+from napari_sparseseg.scores import PatchScores
 from napari_sparseseg.tokens import TokenGrid, TokenTrace
 from napari_sparseseg.volume import Volume
 
@@ -258,21 +259,16 @@ class Session:
             If the device runs out of memory.
         """
         progress, cancel = progress or silent, cancel or CancelToken()
-        control = self.segmenter.control
-        if setting is None:
-            setting = self.segmenter.info.default_setting if control else 1.0
-        checked_setting(setting, control)
-        self._check_open()
+        setting = self._usable(setting)
         start = time.perf_counter()
-        means = self.segmenter.means
-        recorder = Recorder(self.grid, self.segmenter.network, means.trace)
+        recorder = Recorder(self.grid, self.segmenter.network, self.segmenter.means.trace)
         with torch.inference_mode(), memory_errors():
-            canvas = self._encode_and_decode(setting, recorder, progress, cancel)
+            scores = self._encode_and_decode(setting, recorder, progress, cancel)
             network_seconds = time.perf_counter() - start
             cancel.raise_if_cancelled()
             steps = len(self.places) + 1
             progress(steps - 1, steps, "Back to the scan's own grid")
-            labels = self.space.labels_to_volume(canvas.result(self.lead))
+            labels = self.space.labels_to_volume(scores)
         cancel.raise_if_cancelled()
         seconds = {**self.seconds, "sparse_network": network_seconds}
         seconds["restore"] = time.perf_counter() - start - network_seconds
@@ -282,9 +278,44 @@ class Session:
         progress(steps, steps, "Done")
         return result
 
+    def probabilities(self, setting: float | None = None) -> PatchScores:
+        """Return the class probabilities that :meth:`run` makes its labels from.
+
+        Parameters
+        ----------
+        setting : float, optional
+            As for :meth:`run`.
+
+        Returns
+        -------
+        PatchScores
+            On the model grid (``space``), for every token that the network is shown; the others
+            are background with certainty.
+
+        Raises
+        ------
+        InputError
+            If the setting is out of range, or the session was closed.
+        DeviceError
+            If the device runs out of memory.
+        """
+        setting = self._usable(setting)
+        recorder = Recorder(self.grid, self.segmenter.network, observe=False)
+        with torch.inference_mode(), memory_errors():
+            return self._encode_and_decode(setting, recorder, silent, CancelToken())
+
+    def _usable(self, setting: float | None) -> float:
+        """Return the setting, the model's default for None, if the session can run at it."""
+        control = self.segmenter.control
+        if setting is None:
+            setting = self.segmenter.info.default_setting if control else 1.0
+        checked_setting(setting, control)
+        self._check_open()
+        return setting
+
     def _encode_and_decode(
         self, setting: float, recorder: Recorder, progress: Progress, cancel: CancelToken
-    ) -> Canvas:
+    ) -> PatchScores:
         """Run the network behind the first stage, and join the answers of the windows."""
         network, means = self.segmenter.network, self.segmenter.means
         seen = self.tissue if means.skip_air else np.ones_like(self.tissue)
@@ -298,7 +329,7 @@ class Session:
             recorder.add(output, call.places)
             done += len(call.places)
         synchronise(self.segmenter.device)
-        return canvas
+        return canvas.result(self.lead)
 
     def _result(
         self,
