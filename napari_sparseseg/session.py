@@ -148,7 +148,8 @@ class Session:
     def _image_on_grid(self) -> Tensor:
         """Resample and normalise the volume, and lay the token grid over it."""
         config = self.segmenter.network.config
-        image = normalise(self.space.to_model(self.volume.data)).to(self.segmenter.device)
+        resampled = self.space.to_model(self.volume.data)
+        image = normalise(resampled, self.segmenter.info.intensity).to(self.segmenter.device)
         self.lead = grid_lead(
             image > config.air_level, config.patch, config.air_fraction * config.patch**3
         )

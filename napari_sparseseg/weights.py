@@ -19,6 +19,7 @@ from napari_sparseseg.methods import METHODS
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from napari_sparseseg.intensity import Intensity
     from napari_sparseseg.network import SparseUNETR
 
 DEFAULT_MODEL = "brain-mr-stp"
@@ -55,6 +56,8 @@ class ModelInfo:
         Its checksum; "" for a file that is not in the registry.
     card : str
         File name of the model card, "" if there is none.
+    intensity : {"mr", "ct"}
+        What the numbers of a scan mean to it; models written before CT was known are for MR.
     """
 
     name: str
@@ -70,6 +73,7 @@ class ModelInfo:
     path: Path
     sha256: str = ""
     card: str = ""
+    intensity: Intensity = "mr"
 
     @property
     def task(self) -> str:

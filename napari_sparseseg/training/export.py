@@ -39,6 +39,7 @@ def export(recipe: Recipe, checkpoint: Path, folder: Path) -> ModelInfo:
         license=task.license,
         path=folder / f"{recipe.name}.safetensors",
         card=f"{recipe.name}.md",
+        intensity=recipe.data.intensity,
     )
     folder.mkdir(parents=True, exist_ok=True)
     save_model(averaged_weights(load_checkpoint(checkpoint), "network"), info)

@@ -117,7 +117,7 @@ def load_recipe(path: Path) -> Recipe:
     """
     data = _read_with_base(path)
     data["network"] = NetworkConfig.from_dict(data["network"])
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in data["data"].items()}
+    values = {k: _frozen(v) for k, v in data["data"].items()}
     kind = str(values.pop("kind"))
     data["data"] = DATA[kind](**values)
     data["task"] = TASKS[data["task"]]
@@ -125,6 +125,11 @@ def load_recipe(path: Path) -> Recipe:
     data["loss"] = LossWeights(**data.get("loss", {}))
     data["settings"] = tuple(data.get("settings", (1.0,)))
     return Recipe(**data)
+
+
+def _frozen(value: Any) -> Any:
+    """Turn lists, also those in lists, into tuples."""
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
 
 
 def _read_with_base(path: Path) -> dict[str, Any]:

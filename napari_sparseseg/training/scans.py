@@ -12,12 +12,14 @@ from monai.data import CacheDataset
 from monai.transforms import (
     Compose,
     CopyItemsd,
+    CropForegroundd,
     MaskIntensityd,
     RandAdjustContrastd,
     RandAffined,
     RandBiasFieldd,
     RandGaussianNoised,
     RandGaussianSmoothd,
+    RandomizableTransform,
     RandScaleIntensityd,
     RandShiftIntensityd,
     RandSpatialCropd,
@@ -29,11 +31,10 @@ from torch import Tensor
 from napari_sparseseg.canonical import ModelSpace
 from napari_sparseseg.errors import InputError
 from napari_sparseseg.files import read_volume
-from napari_sparseseg.intensity import normalise
+from napari_sparseseg.intensity import BRIGHTEST, Intensity, normalise
 from napari_sparseseg.training.source import Sample
 
 _PATCH = 8
-_BRIGHTEST = 1.5  # as intensity.normalise clips
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,14 @@ class ScanConfig:
         Largest relative change of size, and of angle.
     contrast : float
         Factor on the changes of the intensities.
+    intensity : {"mr", "ct"}
+        What the numbers of a scan mean.
+    cropped : bool
+        Whether the air around a scan is cut off first, so that the window is laid on the middle
+        of the tissue, as at inference.
+    mirrored : tuple of pair of int
+        Classes that change places when a scan is mirrored left to right, which then happens to
+        every other sample; empty if scans must not be mirrored.
     """
 
     window: tuple[int, int, int] = (48, 64, 48)
@@ -109,6 +118,9 @@ class ScanConfig:
     scaling: float = 0.15
     shear: float = 0.08
     contrast: float = 1.0
+    intensity: Intensity = "mr"
+    cropped: bool = False
+    mirrored: tuple[tuple[int, int], ...] = ()
 
     def open(self, data: Path, device: str = "cpu") -> ScanSource:
         """Load the training cases of a data set; those of the other parts are not touched."""
@@ -120,8 +132,7 @@ class ScanSource:
 
     Every scan is read, brought into model space and normalised once, by the very code that
     inference uses. A draw shifts it on the token grid, deforms it, and changes its intensities;
-    what lies outside the scan stays 0, which is air. There is no mirroring: a data set may hold
-    one side only, and front and back are classes.
+    what lies outside the scan stays 0, which is air.
 
     Parameters
     ----------
@@ -137,7 +148,13 @@ class ScanSource:
         self.device = device
         self.dataset = CacheDataset(
             cases,
-            Compose([LoadCase(config.spacing), *_placing(config), *_intensities(config)]),
+            Compose(
+                [
+                    LoadCase(config.spacing, config.intensity),
+                    *_placing(config),
+                    *_intensities(config),
+                ]
+            ),
             num_workers=None,
             progress=False,
         )
@@ -151,7 +168,7 @@ class ScanSource:
     def draw(self) -> Sample:
         """Draw a scan and augment it."""
         data = self.dataset[int(self.rng.integers(len(self.dataset)))]
-        image = data["image"].as_tensor().clamp(0.0, _BRIGHTEST)
+        image = data["image"].as_tensor().clamp(0.0, BRIGHTEST)
         label = data["label"].as_tensor().to(torch.uint8)
         return Sample(image[None].to(self.device), label.to(self.device))
 
@@ -163,16 +180,19 @@ class LoadCase(Transform):
     ----------
     spacing : float
         Model spacing in mm.
+    intensity : {"mr", "ct"}
+        What the numbers of the scan mean.
     """
 
-    def __init__(self, spacing: float) -> None:
+    def __init__(self, spacing: float, intensity: Intensity = "mr") -> None:
         self.spacing = spacing
+        self.intensity: Intensity = intensity
 
     def __call__(self, case: Case) -> dict[str, Tensor]:
         """Return image and label, ``(1, x, y, z)`` float32 each."""
         scan, truth = read_volume(case.image).validated(), read_volume(case.label)
         space = ModelSpace.of(scan, self.spacing)
-        image = normalise(space.to_model(scan.data))
+        image = normalise(space.to_model(scan.data), self.intensity)
         labels = np.rint(truth.data)
         shares = [space.to_model(labels == index) for index in range(int(labels.max()) + 1)]
         label = torch.stack(shares).argmax(dim=0).float()
@@ -183,7 +203,10 @@ def _placing(config: ScanConfig) -> list[Transform]:
     """Put the scan anywhere on the token grid, and deform it."""
     keys = ("image", "label")
     shear = (config.shear,) * 6
+    cropping = [CropForegroundd(keys, source_key="image")] if config.cropped else []
+    mirroring = [RandMirror(config.mirrored)] if config.mirrored else []
     return [
+        *cropping,
         SpatialPadd(keys, [n + _PATCH for n in config.window]),
         RandSpatialCropd(keys, config.window, random_size=False),
         RandAffined(
@@ -195,7 +218,34 @@ def _placing(config: ScanConfig) -> list[Transform]:
             mode=("bilinear", "nearest"),
             padding_mode="zeros",
         ),
+        *mirroring,
     ]
+
+
+class RandMirror(RandomizableTransform):
+    """Mirror every other sample left to right, and exchange the classes of paired organs.
+
+    Parameters
+    ----------
+    pairs : tuple of pair of int
+        Classes that change places.
+    """
+
+    def __init__(self, pairs: tuple[tuple[int, int], ...]) -> None:
+        super().__init__(prob=0.5)
+        self.pairs = pairs
+
+    def __call__(self, data: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Mirror ``(1, x, y, z)`` image and label along R, or leave them."""
+        self.randomize(None)
+        if not self._do_transform:
+            return data
+        image, label = (data[key].flip(1) for key in ("image", "label"))
+        swapped = label.clone()
+        for one, other in self.pairs:
+            swapped[label == one] = other
+            swapped[label == other] = one
+        return {**data, "image": image, "label": swapped}
 
 
 def _intensities(config: ScanConfig) -> list[Transform]:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from napari_sparseseg.intensity import normalise
+from napari_sparseseg.intensity import Intensity, normalise
 from napari_sparseseg.training.anatomy import (
     FARTHEST_RIM,
     STRUCTURES,
@@ -45,6 +45,21 @@ _FLUID = ("lateral ventricle", "3rd ventricle", "4th ventricle", "CSF")
 
 
 @dataclass(frozen=True)
+class TissueMeans:
+    """Mean intensities that say what contrast a scan has.
+
+    Attributes
+    ----------
+    grey, white, fluid : float
+        Of cerebral cortex, cerebral white matter and fluid, between 0 (air) and 1 (brightest).
+    """
+
+    grey: float
+    white: float
+    fluid: float
+
+
+@dataclass(frozen=True)
 class SynthesisConfig:
     """How wide the generator draws.
 
@@ -62,6 +77,9 @@ class SynthesisConfig:
         Factor on the spread of the tissue intensities.
     validation : tuple of str
         Substrings of the names of label maps that are kept for validation.
+    means : TissueMeans, optional
+        Fixed means in place of drawn ones, for another contrast than T1; all else is drawn as
+        without, so that the same seed gives the same head under both.
     """
 
     window: tuple[int, int, int] = (80, 96, 80)
@@ -70,6 +88,12 @@ class SynthesisConfig:
     off_centre: float = 0.2
     contrast: float = 1.0
     validation: tuple[str, ...] = ()
+    means: TissueMeans | None = None
+
+    @property
+    def intensity(self) -> Intensity:
+        """What is synthesised is MR."""
+        return "mr"
 
     def open(self, data: Path, device: str = "cpu") -> Synthesiser:
         """Load the label maps of a folder that are not held out."""
@@ -172,6 +196,9 @@ class Synthesiser:
         white = rng.uniform(0.8, 0.95)
         grey = white * np.clip(rng.normal(0.68, 0.06 * wide), 0.4, 0.92)
         fluid = rng.uniform(0.10, 0.35) * white
+        if self.config.means:
+            fixed = self.config.means
+            white, grey, fluid = fixed.white, fixed.grey, fixed.fluid
         names = list(STRUCTURES)
         mean = np.zeros(len(self.anatomy.tissues))
         for i, (label, cls) in enumerate(

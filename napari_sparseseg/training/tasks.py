@@ -73,6 +73,20 @@ _HIPPOCAMPUS_LIMITS = """\
 * The weights were trained on data under a share-alike licence and carry that licence:
   CC-BY-SA 4.0, with the data set named as its source.
 """
+_HEADS_AND_NECKS = """\
+Planning CTs of patients with head and neck cancer and their clinical contours, from OpenKBP
+(Babier et al., Medical Physics 2021; MIT licence), 128x128x128 voxels of about 3.9 x 3.9 x 2.5 mm:
+the {train} training and {val} validation patients with all four organs drawn, and {test} patients
+for the test, by the split of the data set. Outside the body the images are air. A mirrored scan
+with left and right exchanged counts as one more sample.
+"""
+_HEAD_AND_NECK_LIMITS = """\
+* The scan must be in Hounsfield units and show the head and neck. Children, missing or resected
+  glands, contrast agents and metal were not looked at apart.
+* The contours are clinical ones by many planners at a coarse resolution (a target has about 550
+  voxels): small differences of Dice are noise, and a structure ends where the planner stopped.
+* Not for radiotherapy planning.
+"""
 
 
 TASKS: dict[str, Task] = {
@@ -107,6 +121,17 @@ TASKS: dict[str, Task] = {
                 "this task, with far longer training and on another split."
             ),
             limits=_HIPPOCAMPUS_LIMITS,
+        ),
+        Task(
+            name="headneck-ct",
+            title="Head and neck CT",
+            modality="CT of the head and neck in Hounsfield units",
+            license="MIT",
+            classes=("background", "brainstem", "spinal cord", "right parotid", "left parotid"),
+            colors=("#000000", "#37d0d0", "#ffd92e", "#ff5fa2", "#9c5cff"),
+            data=_HEADS_AND_NECKS,
+            reference="",
+            limits=_HEAD_AND_NECK_LIMITS,
         ),
     )
 }  # fmt: skip

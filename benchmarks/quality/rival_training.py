@@ -1,0 +1,184 @@
+"""Training of the networks from outside: ``python -m benchmarks.quality.rival_training``.
+
+A run resumes from its checkpoint; every step seeds its own draws, so that an interrupted run ends
+with the weights of one that was not.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from benchmarks.quality.rivals import RIVALS, WINDOW
+from napari_sparseseg.training.losses import soft_labels, voxel_losses
+from napari_sparseseg.training.recipe import OptimiserConfig, Recipe, load_recipe
+from napari_sparseseg.training.run import CHECKPOINT, learning_rate
+from napari_sparseseg.training.source import Sample, Source
+
+RECIPES = Path(__file__).parents[2] / "napari_sparseseg" / "training" / "recipes"
+FOLDERS = {"headneck-ct": "headneck-ct", "brain-mr": "brain-labels"}
+"""Folder of each task's training data."""
+_COLUMNS = ("step", "seconds", "rate", "loss", "dice", "cross_entropy")
+
+
+def data_recipe(task: str) -> Recipe:
+    """Return the recipe whose data the dense twin of a task learns from first."""
+    return load_recipe(RECIPES / f"{task}-{'start' if task == 'headneck-ct' else 'dense'}.toml")
+
+
+@dataclass
+class RivalRun:
+    """The state of a run.
+
+    Attributes
+    ----------
+    network : nn.Module
+        The network.
+    average : AveragedModel
+        The exponential average of its weights, which is what is measured.
+    optimiser : torch.optim.Optimizer
+        AdamW.
+    config : OptimiserConfig
+        Its schedule.
+    step : int
+        Steps done.
+    """
+
+    network: nn.Module
+    average: AveragedModel
+    optimiser: torch.optim.Optimizer
+    config: OptimiserConfig
+    step: int = 0
+
+    @classmethod
+    def create(cls, network: nn.Module, config: OptimiserConfig, device: str) -> RivalRun:
+        """Begin a run at step 0."""
+        network.to(device)
+        network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average))
+        optimiser = torch.optim.AdamW(
+            network.parameters(), lr=config.rate, weight_decay=1e-5, fused=True
+        )
+        return cls(network, average, optimiser, config)
+
+    def save(self, path: Path) -> None:
+        """Write the whole state; the old file stays until the new one is complete."""
+        state = {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+        }
+        temporary = path.with_suffix(".partial")
+        torch.save(state, temporary)
+        os.replace(temporary, path)
+
+    def resume(self, path: Path) -> None:
+        """Go on from a state that :meth:`save` wrote."""
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step = int(state["step"])
+
+
+def step(run: RivalRun, sample: Sample, classes: int) -> dict[str, float]:
+    """Do one optimiser step on one window; return the terms of the loss."""
+    rate = learning_rate(run.config, run.step)
+    for group in run.optimiser.param_groups:
+        group["lr"] = rate
+    window = sample.image.contiguous(memory_format=torch.channels_last_3d)
+    with torch.autocast(window.device.type, dtype=torch.bfloat16):
+        logits = run.network(window)
+    dice, entropy = window_losses(logits, sample.subvoxels, classes)
+    loss = dice + entropy
+    run.optimiser.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(run.network.parameters(), 1.0)
+    run.optimiser.step()
+    run.average.update_parameters(run.network)
+    run.step += 1
+    return {
+        "rate": rate,
+        "loss": float(loss.detach()),
+        "dice": float(dice.detach()),
+        "cross_entropy": float(entropy.detach()),
+    }
+
+
+def window_losses(logits: Tensor, subvoxels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Return Dice loss and cross-entropy of ``(1, classes, x, y, z)`` logits."""
+    target = soft_labels(subvoxels.flatten(1)[:, None], classes)
+    scores = logits[0].flatten(1)[:, None].float()
+    dice, entropy, _ = voxel_losses(scores, target, torch.ones(classes, device=logits.device))
+    return dice, entropy
+
+
+def train(run: RivalRun, source: Source, folder: Path, classes: int, *, save_every: int) -> None:
+    """Train until the steps are done; write ``checkpoint.pt`` and ``log.csv``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "log.csv"
+    before = _open_log(log, run.step)
+    start = time.monotonic()
+    run.network.train()
+    while run.step < run.config.steps:
+        seed, own = np.random.SeedSequence([7, run.step]).generate_state(2)
+        torch.manual_seed(int(own))
+        source.seed(int(seed))
+        values = step(run, source.draw(), classes)
+        if run.step % 10 == 0:
+            seconds = round(before + time.monotonic() - start, 1)
+            cells = {"step": run.step, "seconds": seconds, **values}
+            with log.open("a", newline="") as file:
+                csv.writer(file).writerow([f"{cells[name]:.6g}" for name in _COLUMNS])
+        if run.step % save_every == 0:
+            run.save(folder / CHECKPOINT)
+    run.save(folder / CHECKPOINT)
+
+
+def _open_log(path: Path, step: int) -> float:
+    """Cut off what lies behind the last checkpoint; return the seconds up to there."""
+    rows: list[list[str]] = []
+    if path.exists():
+        with path.open(newline="") as file:
+            rows = [row for row in list(csv.reader(file))[1:] if int(row[0]) <= step]
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([list(_COLUMNS), *rows])
+    return float(rows[-1][1]) if rows else 0.0
+
+
+def main(
+    task: Annotated[str, typer.Argument(help="headneck-ct or brain-mr.")],
+    name: Annotated[str, typer.Argument(help="monai-unetr or monai-dynunet.")],
+    data: Annotated[Path, typer.Option(help="Folder of all data sets.")],
+    runs: Annotated[Path, typer.Option(help="Folder for runs; this one is TASK-NAME.")],
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "",
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 = all.")] = 0,
+    save_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 100,
+) -> None:
+    """Train a rival on a task; the same command again goes on from its checkpoint."""
+    if threads:
+        torch.set_num_threads(threads)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    recipe, rival, folder = data_recipe(task), RIVALS[name], runs / f"{task}-{name}"
+    torch.manual_seed(0)
+    classes = recipe.network.classes
+    run = RivalRun.create(rival.build(classes), rival.optimiser(task), device)
+    if (folder / CHECKPOINT).exists():
+        run.resume(folder / CHECKPOINT)
+    source = replace(recipe.data, window=WINDOW).open(data / FOLDERS[task], device)
+    train(run, source, folder, classes, save_every=save_every)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,78 @@
+"""The networks from outside that ours has to face: MONAI's UNETR and DynUNet.
+
+Both are built with the sizes of their own publications and get what our networks get: the same
+scans in the same model space, the same augmentation, losses, optimiser, precision and average.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from monai.networks.nets import UNETR, DynUNet
+from torch import nn
+
+from napari_sparseseg.training.recipe import OptimiserConfig
+
+WINDOW = (96, 96, 96)
+"""Window in voxels in which both are usually trained and run."""
+OVERLAP = 0.5
+"""Overlap of neighbouring windows at inference, as published for UNETR."""
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A network from outside.
+
+    Attributes
+    ----------
+    title : str
+        Name for people.
+    build : callable
+        Makes the network for a number of classes.
+    rate : float
+        Peak learning rate.
+    steps : dict
+        Training steps for each task: what fits into the processor time of the task's dense twin.
+    """
+
+    title: str
+    build: Callable[[int], nn.Module]
+    rate: float
+    steps: dict[str, int]
+
+    def optimiser(self, task: str) -> OptimiserConfig:
+        """Return the schedule: a short warm-up, then a cosine to zero."""
+        steps = self.steps[task]
+        return OptimiserConfig(
+            rate=self.rate, warmup=40, steps=steps, decay=steps - 40, average=0.99
+        )
+
+
+def _unetr(classes: int) -> nn.Module:
+    """UNETR of 96^3 windows as its users get it: ViT-B, patch 16, 16 features."""
+    return UNETR(1, classes, WINDOW, feature_size=16, hidden_size=768, mlp_dim=3072, num_heads=12)
+
+
+def _dynunet(classes: int) -> nn.Module:
+    """DynUNet of 96^3 windows as nnU-Net plans it: six levels from 32 features on."""
+    levels = 6
+    return DynUNet(
+        spatial_dims=3,
+        in_channels=1,
+        out_channels=classes,
+        kernel_size=[3] * levels,
+        strides=[1, *[2] * (levels - 1)],
+        upsample_kernel_size=[2] * (levels - 1),
+        filters=[32, 64, 128, 256, 320, 320],
+        res_block=False,
+    )
+
+
+RIVALS = {
+    "monai-unetr": Rival(
+        "MONAI UNETR (patch 16)", _unetr, 3e-4, {"headneck-ct": 670, "brain-mr": 670}
+    ),
+    "monai-dynunet": Rival("MONAI DynUNet", _dynunet, 1e-3, {"headneck-ct": 300, "brain-mr": 300}),
+}
+"""Every rival by its name."""
