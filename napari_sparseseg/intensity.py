@@ -7,6 +7,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from napari_sparseseg.errors import InputError
+
 Intensity = Literal["mr", "ct"]
 """What the numbers of a scan mean: arbitrary units of MR, or Hounsfield units of CT."""
 BRIGHTEST = 1.5
@@ -55,6 +57,24 @@ def normalise(image: Tensor, intensity: Intensity = "mr") -> Tensor:
         return torch.zeros_like(image)
     top = _quantile(bright, 0.995).clamp(min=1e-12)
     return ((image - lowest) / top).clamp_(0.0, BRIGHTEST)
+
+
+def check_intensity(image: Tensor, intensity: Intensity) -> None:
+    """Refuse a scan whose numbers cannot mean what a model takes them for.
+
+    Fat has about -100 HU and air -1000, so a CT with nothing below zero is not in Hounsfield
+    units: an MR, or stored values without their offset.
+
+    Raises
+    ------
+    InputError
+        If the model is for CT and the scan has no value below zero.
+    """
+    if intensity == "ct" and float(image.min()) >= 0:
+        raise InputError(
+            "The model is for CT in Hounsfield units (air is -1000), but the scan has no value "
+            "below zero; choose a model for MR, or rescale the scan."
+        )
 
 
 def _quantile(ascending: Tensor, share: float) -> Tensor:

@@ -17,7 +17,7 @@ from napari_sparseseg.canonical import ModelSpace
 from napari_sparseseg.canvas import Canvas
 from napari_sparseseg.devices import PeakMemory, memory_errors, synchronise
 from napari_sparseseg.errors import InputError
-from napari_sparseseg.intensity import normalise
+from napari_sparseseg.intensity import check_intensity, normalise
 from napari_sparseseg.methods import checked_setting
 from napari_sparseseg.network import Prepared
 from napari_sparseseg.placement import (
@@ -148,8 +148,9 @@ class Session:
     def _image_on_grid(self) -> Tensor:
         """Resample and normalise the volume, and lay the token grid over it."""
         config = self.segmenter.network.config
-        resampled = self.space.to_model(self.volume.data)
-        image = normalise(resampled, self.segmenter.info.intensity).to(self.segmenter.device)
+        resampled, intensity = self.space.to_model(self.volume.data), self.segmenter.info.intensity
+        check_intensity(resampled, intensity)
+        image = normalise(resampled, intensity).to(self.segmenter.device)
         self.lead = grid_lead(
             image > config.air_level, config.patch, config.air_fraction * config.patch**3
         )
@@ -351,7 +352,7 @@ class Session:
             precision=self.segmenter.precision,
             labels=volume,
             tokens=trace.counts() if trace else {},
-            gmacs={"run": recorder.run / 1e9, "dense": recorder.dense / 1e9},
+            gmacs={key: macs / 1e9 for key, macs in recorder.macs.items()},
             seconds=seconds,
             peak_memory_mb=self.memory.megabytes(),
         )
