@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from napari_sparseseg.training.tables import line, rule
-
 Result = dict[str, Any]
 
 EMPTY = ""
@@ -15,7 +13,7 @@ EMPTY = ""
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table."""
-    return "\n".join([line(head), rule(head), *(line(row) for row in rows)])
+    return "\n".join([_line(head), "|---" * len(head) + "|", *(_line(row) for row in rows)])
 
 
 def span(spread: Result | None, unit: float = 1.0) -> str:
@@ -78,3 +76,7 @@ def _value(verdict: Result) -> str:
 
 def _word(verdict: Result) -> str:
     return "met" if verdict["met"] else "**missed**"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
