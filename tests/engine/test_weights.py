@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from napari_sparseseg.errors import ModelError
+from napari_sparseseg.intensity import Intensity
 from napari_sparseseg.network import CompletionConfig
 from napari_sparseseg.weights import (
     METADATA_KEY,
@@ -133,6 +134,27 @@ def test_a_file_in_the_working_folder_can_be_named(
     monkeypatch.chdir(folder)
 
     assert find_model("tiny-dense.safetensors").method == "dense"
+
+
+@pytest.mark.parametrize("intensity", ["mr", "ct"])
+def test_a_model_says_what_the_numbers_of_a_scan_mean_to_it(
+    folder: Path, tmp_path: Path, intensity: Intensity
+) -> None:
+    path = tmp_path / "model.safetensors"
+    save_model({}, replace(find_model("tiny-stp"), path=path, intensity=intensity))
+
+    assert find_model(path).intensity == intensity
+
+
+def test_a_model_from_before_ct_is_for_mr(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "older.safetensors"
+    metadata = find_model("tiny-stp").metadata()
+    del metadata["intensity"]
+    save_file({}, path, {METADATA_KEY: json.dumps(metadata)})
+    change_index(folder, lambda entry: entry["metadata"].pop("intensity"))
+
+    assert find_model(path).intensity == "mr"
+    assert find_model("tiny-stp").intensity == "mr"
 
 
 # Refusing

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from napari_sparseseg.canonical import ModelSpace
 from napari_sparseseg.errors import InputError
 from napari_sparseseg.files import read_volume
 from napari_sparseseg.intensity import normalise
 from napari_sparseseg.training.losses import soft_labels
-from napari_sparseseg.training.scans import Case, LoadCase, ScanConfig, ScanSource, read_split
-from tests.training.conftest import WINDOW
+from napari_sparseseg.training.recipe import load_recipe
+from napari_sparseseg.training.scans import (
+    Case,
+    LoadCase,
+    RandMirror,
+    ScanConfig,
+    ScanSource,
+    read_split,
+)
+from tests.training.conftest import RECIPES, WINDOW
 
 STILL = ScanConfig(WINDOW, rotation=0.0, scaling=0.0, shear=0.0, contrast=0.0)
 """Nothing but a shift on the token grid (and, now and then, a blur)."""
@@ -161,3 +172,102 @@ def test_drawing_from_the_real_scans(data_dir: Path) -> None:
 
 def test_a_case_is_named_after_its_file() -> None:
     assert Case(Path("images/a_1.nii.gz"), Path("labels/a_1.nii.gz")).name == "a_1"
+
+
+def test_ct_is_scaled_by_its_hounsfield_units(data_set: Path) -> None:
+    """The 100, 300 and 500 HU of the images are 0.6, 1 and 1.4; see test_intensity.py."""
+    case = read_split(data_set, "train")[0]
+    loaded = LoadCase(1.0, "ct")(case)
+    expected = 0.6 + 0.4 * loaded["label"]
+    torch.testing.assert_close(loaded["image"], expected, atol=1e-5, rtol=0)
+    image = replace(STILL, intensity="ct").open(data_set).draw().image
+    assert float(image.max()) == pytest.approx(1.4, abs=0.01)
+
+
+@pytest.fixture
+def body(tmp_path: Path) -> Case:
+    """Write a CT of a body of 24x40x24 voxels in the corner of a field of air."""
+    hounsfield = np.full((64, 80, 60), -1000, dtype=np.float32)
+    labels = np.zeros_like(hounsfield)
+    hounsfield[2:26, 1:41, 3:27] = 50
+    labels[2:26, 1:41, 3:27] = 1
+    case = Case(tmp_path / "image.nii.gz", tmp_path / "label.nii.gz")
+    for path, data in ((case.image, hounsfield), (case.label, labels)):
+        nib.save(nib.Nifti1Image(data, np.eye(4)), path)
+    return case
+
+
+def seen_of(body: Case, *, cropped: bool) -> list[tuple[int, Tensor]]:
+    """Voxels of the body that each of 20 draws shows, and where they begin."""
+    source = ScanSource([body], replace(STILL, intensity="ct", cropped=cropped))
+    seen = []
+    for seed in range(20):
+        source.seed(seed)
+        label = source.draw().subvoxels[0]
+        seen.append((int(label.sum()), torch.argwhere(label)[:1]))
+    return seen
+
+
+def test_a_cropped_scan_is_seen_whole_wherever_the_body_lies(body: Case) -> None:
+    """The body leaves 8 voxels of the window along every axis, which is what it moves by."""
+    seen = seen_of(body, cropped=True)
+    assert {voxels for voxels, _ in seen} == {24 * 40 * 24}
+    places = torch.cat([first for _, first in seen])
+    assert places.min() == 0
+    assert places.max() <= 8
+    assert len(places.unique(dim=0)) > 15
+
+
+def test_a_scan_that_is_not_cropped_is_seen_in_part(body: Case) -> None:
+    assert min(voxels for voxels, _ in seen_of(body, cropped=False)) < 24 * 40 * 24 / 2
+
+
+def test_a_mirrored_scan_by_hand() -> None:
+    """Right and left, 1 and 2, change places; 3 has no partner."""
+    image = torch.tensor([0.1, 0.2, 0.3, 0.4]).view(1, 4, 1, 1)
+    label = torch.tensor([1.0, 3.0, 0.0, 2.0]).view(1, 4, 1, 1)
+    mirror, mirrored = RandMirror(((1, 2),)), 0
+    for seed in range(100):
+        mirror.set_random_state(seed)
+        drawn = mirror({"image": image, "label": label})
+        if torch.equal(drawn["image"], image):
+            assert torch.equal(drawn["label"], label)
+            continue
+        mirrored += 1
+        assert drawn["image"].flatten().tolist() == image.flatten().tolist()[::-1]
+        assert drawn["label"].flatten().tolist() == [1.0, 0.0, 3.0, 2.0]
+    assert 35 <= mirrored <= 65  # half of them, give or take three standard deviations
+    assert label.flatten().tolist() == [1.0, 3.0, 0.0, 2.0]
+
+
+def exchanged(data_set: Path, config: ScanConfig) -> list[bool]:
+    """Whether the brighter box, which is class 2, is class 1 in each of 20 draws."""
+    source, answers = config.open(data_set), []
+    for seed in range(20):
+        source.seed(seed)
+        sample = source.draw()
+        one, two = (float(sample.image[0, 0][sample.subvoxels[0] == c].mean()) for c in (1, 2))
+        assert abs(one - two) > 0.2
+        answers.append(one > two)
+    return answers
+
+
+def test_a_recipe_decides_whether_scans_are_mirrored(data_set: Path) -> None:
+    mirrored = exchanged(data_set, replace(STILL, mirrored=((1, 2),)))
+    assert set(mirrored) == {True, False}
+    assert mirrored == exchanged(data_set, replace(STILL, mirrored=((1, 2),)))
+    assert not any(exchanged(data_set, STILL))
+
+
+def test_a_recipe_may_hold_pairs(tmp_path: Path) -> None:
+    """Lists in lists become tuples in tuples, so that a recipe can be compared and hashed."""
+    path = tmp_path / "paired.toml"
+    path.write_text(
+        f'base = "{RECIPES / "hippocampus-mr-start.toml"}"\n[data]\nintensity = "ct"\n'
+        "cropped = true\nmirrored = [[3, 4], [1, 2]]\n"
+    )
+    data = load_recipe(path).data
+    assert isinstance(data, ScanConfig)
+    assert data.mirrored == ((3, 4), (1, 2))
+    assert (data.intensity, data.cropped, data.window) == ("ct", True, (48, 64, 48))
+    assert hash(data) == hash(replace(data))
