@@ -17,8 +17,10 @@ class Recorder:
 
     Attributes
     ----------
-    run, dense : int
-        Multiply-accumulates of what ran, and of the dense twin on the same windows.
+    macs : dict
+        Multiply-accumulates: "run" of all that ran, "encoder" of the encoder blocks and of the
+        scores among them; "dense" and "encoder_dense", the same of the dense twin on the same
+        windows.
 
     Parameters
     ----------
@@ -38,12 +40,16 @@ class Recorder:
         self.left_stage = np.zeros(grid.shape, dtype=np.uint8)
         self.ran = np.zeros((blocks, *grid.shape), dtype=bool)
         self.dependencies: list[Dependencies] = []
-        self.run = self.dense = 0
+        self.macs = dict.fromkeys(("run", "dense", "encoder", "encoder_dense"), 0)
 
     def add(self, output: Output, places: Sequence[Placement]) -> None:
         """Take the records of the tokens that these windows own, and count their operations."""
-        self.run += self.network.macs(output).total
-        self.dense += self.network.dense_macs(output).total
+        run, dense = self.network.macs(output), self.network.dense_macs(output)
+        self.macs["run"] += run.total
+        self.macs["dense"] += dense.total
+        # scoring counts: it is what the sparsifier costs where it saves
+        self.macs["encoder"] += run.encoder + run.scoring
+        self.macs["encoder_dense"] += dense.encoder
         if self.observe:
             for record, place in zip(self.network.trace(output.encoded), places, strict=True):
                 self._add(record, place)

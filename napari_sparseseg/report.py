@@ -50,7 +50,8 @@ def make_report(
     tokens : dict
         Counts: total, air, kept, pruned, exited, reactivated.
     gmacs : dict
-        10^9 multiply-accumulates: "run" counted from what ran, "dense" for the dense twin.
+        10^9 multiply-accumulates: "run" counted from what ran, "dense" for the dense twin;
+        "encoder" and "encoder_dense", the share of the encoder blocks and of the scores in both.
     seconds : dict
         Seconds of each part; the total is added.
     peak_memory_mb : float

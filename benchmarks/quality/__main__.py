@@ -25,7 +25,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 _REPOSITORY = Path(__file__).parents[2]
 _DATA = Path(os.environ.get("SPARSESEG_DATA") or _REPOSITORY.parent / "shared" / "data")
 _VERSIONS = ("napari-sparseseg", "torch", "monai", "numpy", "scipy")
-_WIDTH = 400
+_WIDTH = 1200  # of a line of the JSON: the row of a scan with many structures
 
 app = typer.Typer(add_completion=False, help=__doc__)
 

@@ -56,17 +56,22 @@ class CaseSet:
 
     Attributes
     ----------
-    title : str
-        What they are, with their number.
+    what : str
+        What they are, in the plural.
     names : tuple of str
         Identifiers of the cases.
     load : callable
         Gives the case of a name.
     """
 
-    title: str
+    what: str
     names: tuple[str, ...]
     load: Callable[[str], Case]
+
+    @property
+    def title(self) -> str:
+        """What they are, with their number."""
+        return f"{len(self.names)} {self.what}"
 
     def __iter__(self) -> Iterator[Case]:
         return (self.load(name) for name in self.names)
@@ -105,13 +110,13 @@ def case_sets(task: str, data: Path) -> dict[str, CaseSet]:
 def _split(folder: Path, part: str, ones: str) -> CaseSet:
     """One part of a data set of real scans."""
     files = {case.name: case for case in scans.read_split(folder, part)}
-    title = f"{len(files)} {'test' if part == 'test' else 'validation'} {ones}"
 
     def load(name: str) -> Case:
         labels = np.rint(read_volume(files[name].label).data).astype(np.uint8)
         return Case(name, read_volume(files[name].image), labels)
 
-    return CaseSet(title, tuple(files), load)
+    what = f"{'test' if part == 'test' else 'validation'} {ones}"
+    return CaseSet(what, tuple(files), load)
 
 
 def _brain_t1(data: Path) -> CaseSet:
@@ -121,7 +126,7 @@ def _brain_t1(data: Path) -> CaseSet:
         labels = np.rint(read_volume(data / name / "labels.nii.gz").data).astype(np.int64)
         return Case(name, read_volume(data / name / "t1.nii.gz"), class_of_label(labels))
 
-    return CaseSet("one real T1 scan", ("brain-t1",), load)
+    return CaseSet("real T1 scan", ("brain-t1",), load)
 
 
 def synthetic_heads(data: Path) -> CaseSet:
@@ -147,8 +152,7 @@ def synthetic_heads(data: Path) -> CaseSet:
         sample = draw_samples(config, heads)[names.index(name)]
         return as_case(name, sample, config.spacing)
 
-    title = f"{len(names)} synthetic scans of the {len(heads)} held-out heads"
-    return CaseSet(title, names, load)
+    return CaseSet(f"synthetic scans of the {len(heads)} held-out heads", names, load)
 
 
 def held_out_config() -> SynthesisConfig:

@@ -18,7 +18,7 @@ from napari_sparseseg.methods import METHODS
 from napari_sparseseg.segmenter import Segmenter
 from napari_sparseseg.weights import ModelInfo, checksum, find_model
 
-_NO_CONTROL = ("dense", "stp", "dtop", "svit", "apformer")
+_SHIPPED = ("dense", "stp", "dtop", "svit", "apformer")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,17 @@ class Bench:
     def lacking(self, part: str) -> list[ModelInfo]:
         """Return the models that a part has still to measure."""
         present = self.found.get(part, {}) if self.missing else {}
-        return [info for info in self.models if info.name not in present]
+        return [info for info in self.models if info.name not in present or self._outdated(info)]
+
+    def _outdated(self, info: ModelInfo) -> bool:
+        """Whether the JSON holds figures of other weights of a model."""
+        before = self.found.get("models", {}).get(info.name)
+        return before is not None and before["weights_sha256"] != checksum_of(info)
+
+
+def checksum_of(info: ModelInfo) -> str:
+    """Return the SHA-256 of the weights of a model, registered or not."""
+    return info.sha256 or checksum(info.path)
 
 
 Part = Callable[[Bench], Iterator[Any]]
@@ -72,7 +82,7 @@ def models_of(task: str, names: Sequence[str] | None = None) -> list[ModelInfo]:
         Names of registered models, or paths of weights files, in place of the default ones.
     """
     found = []
-    for name in names or [f"{task}-{method}" for method in _NO_CONTROL]:
+    for name in names or [f"{task}-{method}" for method in _SHIPPED]:
         try:
             found.append(find_model(name))
         except ModelError as error:
@@ -109,7 +119,7 @@ def measure_model(info: ModelInfo, sets: Mapping[str, CaseSet]) -> Json:
         "method": info.method,
         "setting": control.name if control else None,
         "default": info.default_setting if control else 1.0,
-        "weights_sha256": info.sha256 or checksum(info.path),
+        "weights_sha256": checksum_of(info),
         "precision": segmenter.precision,
         "file_mb": round(info.path.stat().st_size / 1e6, 1),
         "arms": arms,
@@ -142,7 +152,7 @@ def _arms(
             "ratio": ratio,
             "setting": found.setting if segmenter.control else None,
             "reached": found.reached,
-            "share": round(found.share, 4),
+            "share": None if ratio is None else round(found.share, 4),
             "rows": rows.get(ratio, []),
         }
         if found.reached:
@@ -199,9 +209,9 @@ PARTS: dict[str, Part] = {
     "tissue": by_model("tissue"),
     "calibration": by_model("calibration"),
     "exits": by_model("exits"),
+    "chosen": measure_chosen,
     "baselines": by_task("baselines"),
     "budget": by_task("budget"),
-    "chosen": measure_chosen,
 }
 """Everything that can be measured, by its key in the JSON, in the order of measuring."""
 

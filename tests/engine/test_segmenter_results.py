@@ -155,7 +155,7 @@ def test_the_report_has_the_agreed_keys(session: Session) -> None:
         "exited",
         "reactivated",
     }
-    assert report["gmacs"].keys() == {"run", "dense"}
+    assert report["gmacs"].keys() == {"run", "dense", "encoder", "encoder_dense"}
     parts = {"preprocess", "first_stage", "sparse_network", "restore"}
     assert report["seconds"].keys() == {"total", *parts}
 
@@ -186,6 +186,7 @@ def test_the_compute_grows_with_the_ratio(session: Session) -> None:
 
     assert few["run"] < some["run"] < full["run"]
     assert few["run"] < few["dense"] == some["dense"] == full["dense"]
+    assert few["encoder"] < few["encoder_dense"] < few["dense"]
     assert full["dense"] <= full["run"] < 1.02 * full["dense"]
 
 
