@@ -152,6 +152,16 @@ class Run:
         balance = torch.ones(recipe.network.classes, device=device)
         return cls(recipe, learner, average, _optimiser(learner, recipe.optimiser), balance)
 
+    def statistics(self) -> list[Tensor]:
+        """Return what the network measures while it trains, which no gradient changes."""
+        learned = {name for name, _ in self.learner.named_parameters()}
+        return [value for name, value in self.learner.state_dict().items() if name not in learned]
+
+    def shared_state(self) -> list[Tensor]:
+        """Return the tensors that all processes of a run must hold alike, the optimiser's apart."""
+        weights = [*self.learner.parameters(), *self.average.module.parameters()]
+        return [*weights, *self.statistics(), self.balance]
+
     def save(self, path: Path) -> None:
         """Write the whole state; the old file stays until the new one is complete."""
         state = {
