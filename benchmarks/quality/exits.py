@@ -12,11 +12,13 @@ from benchmarks.quality.outcome import dice_per_class, mean_dice
 from benchmarks.quality.voxels import OUTSIDE, Voxels
 from napari_sparseseg.methods import METHODS
 from napari_sparseseg.segmenter import Segmenter
-from napari_sparseseg.session import Segmentation, Session
+from napari_sparseseg.session import Session
 from napari_sparseseg.weights import ModelInfo
 
 SET = "validation"
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+DENSE = 1.0
+"""The threshold at which no token exits."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def measure(
     task, data
         As every part is given them; not used.
     models : sequence of ModelInfo
-        The models, the dense twin among them if its Dice is to stand beside.
+        The models; those without early exit are passed over.
     cases : mapping of str to CaseSet
         Sets of the task.
 
@@ -58,34 +60,21 @@ def measure(
     -------
     dict
         For each model of early exit a row for each threshold: share of the tissue tokens that
-        exit, share of their voxels that are right (None if none exits), mean Dice, and that of
-        the dense twin.
+        exit, share of their voxels that are right (None if none exits), mean Dice, and
+        "dense_dice", that of the same model with no exits.
     """
     early = [info for info in models if METHODS[info.method].fate == "exited"]
-    if not early:
-        return {}
-    dense = _dense_dice(models, cases[SET])
-    return {info.name: _rows(Segmenter(info), cases[SET], dense) for info in early}
+    return {info.name: _rows(Segmenter(info), cases[SET]) for info in early}
 
 
-def _dense_dice(models: Sequence[ModelInfo], cases: CaseSet) -> float | None:
-    """Return the mean Dice of the dense twin, None if it is not there."""
-    for info in models:
-        if info.method == "dense":
-            segmenter = Segmenter(info)
-            return mean_dice(
-                [{"dice": _dice(segmenter.segment(case.volume), case)} for case in cases]
-            )
-    return None
-
-
-def _rows(segmenter: Segmenter, cases: CaseSet, dense: float | None) -> list[dict[str, Any]]:
-    found: dict[float, list[Exits]] = {threshold: [] for threshold in THRESHOLDS}
+def _rows(segmenter: Segmenter, cases: CaseSet) -> list[dict[str, Any]]:
+    found: dict[float, list[Exits]] = {threshold: [] for threshold in (*THRESHOLDS, DENSE)}
     for case in cases:
         with segmenter.open(case.volume) as session:
             for threshold, every in found.items():
                 every.append(exits_of(session, case, threshold))
-    return [_row(threshold, every, dense) for threshold, every in found.items()]
+    dense = _mean_dice(found[DENSE])
+    return [_row(threshold, found[threshold], dense) for threshold in THRESHOLDS]
 
 
 def exits_of(session: Session, case: Case, threshold: float) -> Exits:
@@ -111,20 +100,20 @@ def exits_of(session: Session, case: Case, threshold: float) -> Exits:
         exited=int(exited.sum()),
         voxels=int(inside.sum()),
         right=int((truth == found)[inside].sum()),
-        dice=_dice(answer, case),
+        dice=dice_per_class(answer.labels.data, case.truth, len(answer.classes)),
     )
 
 
-def _row(threshold: float, every: Sequence[Exits], dense: float | None) -> dict[str, Any]:
+def _row(threshold: float, every: Sequence[Exits], dense: float) -> dict[str, Any]:
     voxels = sum(one.voxels for one in every)
     return {
         "threshold": threshold,
         "exited": sum(one.exited for one in every) / sum(one.tissue for one in every),
         "voxels_right": sum(one.right for one in every) / voxels if voxels else None,
-        "dice": mean_dice([asdict(one) for one in every]),
+        "dice": _mean_dice(every),
         "dense_dice": dense,
     }
 
 
-def _dice(answer: Segmentation, case: Case) -> list[float | None]:
-    return dice_per_class(answer.labels.data, case.truth, len(answer.classes))
+def _mean_dice(every: Sequence[Exits]) -> float:
+    return mean_dice([asdict(one) for one in every])
