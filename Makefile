@@ -1,13 +1,14 @@
 # `make demo` and `make test` work on a fresh machine; `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help libraries virtual-libraries setup demo test check lint format export evaluate bench \
-	evaluate-brain evaluate-hippocampus
+.PHONY: help libraries virtual-libraries setup demo test check lint format export baselines evaluate results bench
 # The set-up of one target must not run beside that of another.
 .NOTPARALLEL:
 
 PYTHON ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+EVALUATE_ARGS ?=
+TASK ?= headneck-ct
 export PYTHON
 
 # X11, Wayland or macOS: is there a screen to open napari on?
@@ -50,36 +51,37 @@ format: setup  ## let ruff mend and format the code
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-DATA ?= ../shared/data
+DATA ?= $(or $(SPARSESEG_DATA),../shared/data)
 RUNS ?= runs
-TRAINING := .venv/bin/python -m napari_sparseseg.training
+PYTHON_HERE := .venv/bin/python
 RESULTS := benchmarks/results
+TASKS := brain-mr headneck-ct hippocampus-mr
 METHODS := dense stp dtop svit apformer
 recipes = $(foreach m,$(2),napari_sparseseg/training/recipes/$(1)-$(m).toml)
-BRAIN := $(call recipes,brain-mr,$(METHODS))
-HIPPOCAMPUS := $(call recipes,hippocampus-mr,$(METHODS))
+SHIPPED := $(foreach t,$(TASKS),$(call recipes,$(t),$(METHODS)))
 # Trained for the comparison only: they are not shipped.
 COMPARED := $(call recipes,hippocampus-mr,truncated none svit-published)
 
 export: setup  ## register the models of finished training runs (RUNS=...)
-	$(TRAINING).export $(BRAIN) $(HIPPOCAMPUS) --runs $(RUNS) --weights weights
-	$(TRAINING).export $(COMPARED) --runs $(RUNS) --weights $(RUNS)/models
+	$(PYTHON_HERE) -m napari_sparseseg.training.export $(SHIPPED) --runs $(RUNS) --weights weights
+	$(PYTHON_HERE) -m napari_sparseseg.training.export $(COMPARED) --runs $(RUNS) --weights $(RUNS)/models
 	mkdir -p $(RESULTS)/training
 	for log in $(RUNS)/*/log.csv; do run=$$(dirname $$log); name=$$(basename $$run); \
-	  cp $$log $(RESULTS)/training/$$name.csv; cp $$run/curve.png $(RESULTS)/training/$$name.png; done
+	  cp $$log $(RESULTS)/training/$$name.csv; \
+	  if [ -f $$run/curve.png ]; then cp $$run/curve.png $(RESULTS)/training/$$name.png; fi; done
 
-evaluate: evaluate-brain evaluate-hippocampus  ## measure every registered model (DATA=..., RUNS=...)
+baselines: setup  ## train MONAI's UNETR and DynUNet on a task (TASK=..., DATA=..., RUNS=...)
+	for name in monai-unetr monai-dynunet; do \
+	  $(PYTHON_HERE) -m benchmarks.quality.rival_training $(TASK) $$name --data $(DATA) --runs $(RUNS); done
 
-evaluate-brain: setup  ## measure the brain-mr models and write their cards
-	$(TRAINING).evaluate $(BRAIN) --data $(DATA) --out $(RESULTS)/brain-mr.json
-	$(TRAINING).card $(BRAIN) --results $(RESULTS)/brain-mr.json --logs $(RESULTS)/training
+evaluate: $(addprefix evaluate-,$(TASKS)) results  ## measure every registered model (DATA=..., RUNS=...)
 
-evaluate-hippocampus: setup  ## measure the hippocampus-mr models, write docs/hippocampus.md and cards
-	$(TRAINING).evaluate_scans $(HIPPOCAMPUS) $(COMPARED) --data $(DATA)/hippocampus \
-	  --others $(RUNS)/models --out $(RESULTS)/hippocampus-mr.json
-	$(TRAINING).scans_page $(RESULTS)/hippocampus-mr.json --out docs/hippocampus.md
-	$(TRAINING).card $(HIPPOCAMPUS) --results $(RESULTS)/hippocampus-mr.json --logs $(RESULTS)/training
+evaluate-%: setup
+	$(PYTHON_HERE) -m benchmarks.quality measure $* --data $(DATA) --runs $(RUNS) $(EVALUATE_ARGS)
+
+results: setup  ## write docs/results.md, its plots and the model cards from what was measured
+	$(PYTHON_HERE) -m benchmarks.quality page
 
 bench: setup  ## measure every claim on speed and write docs/performance.md (DATA=..., BENCH_ARGS=...)
-	.venv/bin/python -m benchmarks.speed measure --data $(or $(SPARSESEG_DATA),$(DATA)) $(BENCH_ARGS)
+	.venv/bin/python -m benchmarks.speed measure --data $(DATA) $(BENCH_ARGS)
 	.venv/bin/python -m benchmarks.speed page

@@ -1,4 +1,4 @@
-"""What the networks from outside reach on the test, and what everybody's training cost."""
+"""What the networks from outside reach on the test."""
 
 from __future__ import annotations
 
@@ -18,32 +18,31 @@ from benchmarks.quality.cases import Case, case_sets
 from benchmarks.quality.outcome import Json, dice_per_class, hd95_per_class
 from benchmarks.quality.rival_training import data_recipe
 from benchmarks.quality.rivals import OVERLAP, RIVALS, WINDOW, Rival
-from benchmarks.quality.runs import RECIPES, chain, length
+from benchmarks.quality.runs import length
 from napari_sparseseg.canonical import ModelSpace
 from napari_sparseseg.intensity import normalise
 from napari_sparseseg.scores import PatchScores
 from napari_sparseseg.training.recipe import Recipe
 from napari_sparseseg.training.run import CHECKPOINT, load_checkpoint
 from napari_sparseseg.volume import Volume
-from napari_sparseseg.weights import models
 
 _AVERAGED = "module."
 
 
-def measure(task: str, data: Path, runs: Path, count: int | None = None) -> dict[str, Json]:
+def measure(task: str, data: Path, runs: Path | None) -> dict[str, Json]:
     """Segment the test scans with every rival that was trained on the task.
 
     Parameters
     ----------
     task : str
         Name of the task.
-    data, runs : Path
-        Folder of all data sets, and of the training runs: the weights of rivals are too large to
-        be shipped.
-    count : int, optional
-        Number of test cases; all if left out.
+    data : Path
+        Folder of all data sets.
+    runs : Path or None
+        Folder of the training runs: the weights of rivals are too large to be shipped.
     """
-    cases = case_sets(task, data)["test"].first(count)
+    runs = runs or Path("runs")
+    cases = case_sets(task, data)["test"]
     found = {}
     for name, rival in RIVALS.items():
         run = runs / f"{task}-{name}"
@@ -62,29 +61,6 @@ def measure(task: str, data: Path, runs: Path, count: int | None = None) -> dict
             "precision": "bfloat16",
             "set": "test",
             "rows": [judge.row(case) for case in cases],
-        }
-    return found
-
-
-def budgets(task: str, logs: Path) -> dict[str, Json]:
-    """Return steps and minutes of every shipped model's training, its starts included.
-
-    Parameters
-    ----------
-    task : str
-        Name of the task.
-    logs : Path
-        Folder with ``<run>.csv`` of every run.
-    """
-    found = {}
-    for info in models():
-        if info.task != task:
-            continue
-        parts = [length(logs / f"{r.name}.csv") for r in chain(RECIPES / f"{info.name}.toml")]
-        known = [part for part in parts if part]
-        found[info.name] = {
-            "steps": sum(steps for steps, _ in known),
-            "minutes": round(sum(seconds for _, seconds in known) / 60, 1),
         }
     return found
 

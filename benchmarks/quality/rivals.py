@@ -71,8 +71,8 @@ def _dynunet(classes: int) -> nn.Module:
 
 RIVALS = {
     "monai-unetr": Rival(
-        "MONAI UNETR (patch 16)", _unetr, 3e-4, {"headneck-ct": 670, "brain-mr": 670}
+        "MONAI UNETR (patch 16)", _unetr, 3e-4, {"headneck-ct": 475, "brain-mr": 475}
     ),
-    "monai-dynunet": Rival("MONAI DynUNet", _dynunet, 1e-3, {"headneck-ct": 300, "brain-mr": 300}),
+    "monai-dynunet": Rival("MONAI DynUNet", _dynunet, 1e-3, {"headneck-ct": 275, "brain-mr": 275}),
 }
 """Every rival by its name."""
