@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +29,8 @@ Kind = Literal["dice", "hd95"]
 
 AS_GOOD = 0.005
 """Mean Dice that may be lost for an answer to count as good as another: 0.5 points."""
+
+_ORDER = ("headneck-ct", "brain-mr", "hippocampus-mr")
 
 
 def case_means(rows: Iterable[Row], kind: Kind = "dice") -> dict[str, float]:
@@ -254,11 +258,25 @@ class Figures:
         return time_ratio([r["seconds"] for r in rows], [r["dense_seconds"] for r in rows])
 
     def shown(self, model: Model, where: str) -> Arm | None:
-        """Return a model's own arm at the setting that is recommended, else at its default."""
-        setting = self.part("chosen").get(model.name, {}).get("setting", model.data.get("default"))
-        if not model.sparse:
+        """Return a model's own arm at, or nearest to, its recommended setting, else its default.
+
+        A threshold is recommended from a list of its own, and measured where it gives a ratio.
+        """
+        wanted = self.part("chosen").get(model.name, {}).get("setting", model.data["default"])
+        arms = [arm for arm in model.own(where) if arm.measured and arm.setting is not None]
+        if not model.sparse or not arms:
             return model.full(where)
-        for arm in model.own(where):
-            if arm.measured and arm.setting == setting:
-                return arm
-        return None
+        return min(arms, key=lambda arm: abs((arm.setting or 0.0) - wanted))
+
+
+def read_results(results: Path) -> list[Figures]:
+    """Read the figures of every task that was measured, in the order of the page.
+
+    Parameters
+    ----------
+    results : Path
+        Folder with ``<task>.json``.
+    """
+    names = [*_ORDER, *(name for name in TASKS if name not in _ORDER)]
+    paths = [results / f"{name}.json" for name in names]
+    return [Figures(json.loads(path.read_text())) for path in paths if path.exists()]

@@ -116,8 +116,9 @@ def _stands(test: Paired) -> str:
 
 def stake(figures: Figures) -> str:
     """Say how much of all operations a rule can save in the encoder."""
-    dense = figures.twin and figures.twin.full("test")
-    encoder, run = (dense and dense.mean("gmacs", key) for key in ("encoder", "run"))
+    dense = figures.twin.full("test") if figures.twin else None
+    encoder = dense.mean("gmacs", "encoder") if dense else None
+    run = dense.mean("gmacs", "run") if dense else None
     if encoder is None or not run:
         return ""
     return (
@@ -245,7 +246,8 @@ def recommended(figures: Figures, model: Model) -> str:
     if not arm or not found:
         return text
     test, saved = figures.against_twin(arm, "test"), figures.saved(arm, "test")
-    text += f" On {figures.title('test')} it reaches a mean Dice of {found.mean:.3f}"
+    near = "it" if arm.setting == chosen["setting"] else f"the nearest measured, {arm.setting:.3g},"
+    text += f" On {figures.title('test')} {near} reaches a mean Dice of {found.mean:.3f}"
     if test:
         text += f", {words.points(test.mean_gain)} points beside the dense twin"
     if saved is not None:

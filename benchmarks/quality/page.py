@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.quality import plots, runs
+from benchmarks.quality.card import write_cards
 from benchmarks.quality.claims import claim_table
-from benchmarks.quality.figures import Figures
-from benchmarks.quality.sections import section
+from benchmarks.quality.figures import Figures, read_results
+from benchmarks.quality.sections import PAGE, section
 from napari_sparseseg.training.tasks import TASKS
 
-PAGE = "results.md"
 _IMAGES = "images/results"
-_ORDER = ("headneck-ct", "brain-mr", "hippocampus-mr")
 
 _INTRODUCTION = """\
 # How good it is
@@ -46,7 +44,7 @@ here, not who is right."""
 
 
 def write_page(results: Path, docs: Path, logs: Path) -> None:
-    """Write the page and draw its pictures.
+    """Write the page, draw its pictures, and write the cards of the measured weights.
 
     Parameters
     ----------
@@ -61,13 +59,7 @@ def write_page(results: Path, docs: Path, logs: Path) -> None:
     pictures = {figures.task.name: draw(figures, docs, logs) for figures in every}
     docs.mkdir(parents=True, exist_ok=True)
     (docs / PAGE).write_text(make_page(every, pictures, logs))
-
-
-def read_results(results: Path) -> list[Figures]:
-    """Read the figures of every task that was measured, in the order of the page."""
-    names = [*_ORDER, *(name for name in TASKS if name not in _ORDER)]
-    paths = [results / f"{name}.json" for name in names]
-    return [Figures(json.loads(path.read_text())) for path in paths if path.exists()]
+    write_cards(every, logs)
 
 
 def draw(figures: Figures, docs: Path, logs: Path) -> dict[str, str]:

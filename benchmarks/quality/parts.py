@@ -16,22 +16,25 @@ def robustness_table(figures: Figures) -> str:
     """Return Dice under each condition, and what it lost against the same scans without it."""
     rows = figures.part("robustness")
     arms = list(dict.fromkeys((row["model"], row["setting"]) for row in rows))
-    conditions = list(dict.fromkeys((row["condition"], str(row["level"])) for row in rows))
+    groups: dict[tuple[str, str, str], list[Json]] = {}
+    for row in rows:
+        key = (row["condition"], str(row["level"]), _set_of(figures, row["case"]))
+        groups.setdefault(key, []).append(row)
     lines = []
-    for condition, level in conditions:
-        cells = []
-        for arm in arms:
-            found = [
-                row
-                for row in rows
-                if (row["model"], row["setting"]) == arm
-                and (row["condition"], str(row["level"])) == (condition, level)
-            ]
-            cells.append(_changed(found))
-        scans = {r["case"] for r in rows if (r["condition"], str(r["level"])) == (condition, level)}
-        lines.append([f"{condition} {level}".strip(), str(len(scans)), *cells])
+    for (condition, level, where), found in groups.items():
+        cells = [_changed([r for r in found if (r["model"], r["setting"]) == arm]) for arm in arms]
+        scans = len({row["case"] for row in found})
+        about = found[0].get("about", "")
+        name = f"{condition} {level}".strip() + (f": {about}" if about else "")
+        lines.append([name, f"{scans} of {where}", *cells])
     titles = [f"`{name.split('-', 2)[-1]}`{_at(setting)}" for name, setting in arms]
     return table(["condition, level", "scans", *titles], lines)
+
+
+def _set_of(figures: Figures, case: str) -> str:
+    """Return the set that a case is of."""
+    sets = figures.data["sets"]
+    return next((name for name in sets if case in sets[name]["cases"]), words.MISSING)
 
 
 def losses(rows: Sequence[Json]) -> list[float]:
@@ -139,7 +142,7 @@ def choice_table(figures: Figures, models: Sequence[Model]) -> str:
                     f"`{model.label}`",
                     words.number(arm.ratio, "g"),
                     words.setting(model, arm),
-                    words.number(found and found.mean, ".3f"),
+                    words.number(found.mean if found else None, ".3f"),
                     words.points(test.mean_gain) if test else words.MISSING,
                     "**yes**" if chosen is not None and arm.setting == chosen else "",
                 ]

@@ -190,8 +190,8 @@ def _spread_out(axes: Axes) -> None:
     """Make the axis of times logarithmic where they differ much."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    times = np.concatenate([np.asarray(line.get_xdata(), float) for line in axes.lines] or [[]])
-    if not times.size or times.max() < _MUCH * times.min():
+    times = [float(x) for line in axes.lines for x in np.asarray(line.get_xdata())]
+    if not times or max(times) < _MUCH * min(times):
         return
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -12,6 +12,7 @@ from benchmarks.quality.findings import findings
 from benchmarks.quality.runs import RECIPES
 from napari_sparseseg.training.synthesis import SynthesisConfig
 
+PAGE = "results.md"
 NOT_MEASURED = "Not measured yet."
 UNKNOWN = "(number not recorded)"
 
@@ -59,8 +60,8 @@ def section(figures: Figures, pictures: dict[str, str], logs: Path) -> str:
 
 def data_text(figures: Figures) -> str:
     """Return what the scans are; the numbers of scans are those that were measured."""
-    counts: dict[str, int | str] = {"train": UNKNOWN, "val": UNKNOWN, "test": UNKNOWN}
-    for where, key in (("train", "train"), ("validation", "val"), ("test", "test")):
+    counts = {"train": figures.data.get("training", UNKNOWN), "val": UNKNOWN, "test": UNKNOWN}
+    for where, key in (("validation", "val"), ("test", "test")):
         if where in figures.data["sets"]:
             counts[key] = len(figures.data["sets"][where]["cases"])
     heads = held_out(figures.task.name)
@@ -78,7 +79,7 @@ def held_out(task: str) -> int | None:
 
 def measured_text(figures: Figures) -> str:
     """Return how the figures of a task were made."""
-    sets = [figures.title(where) for where in figures.data["sets"] if where != "train"]
+    sets = [figures.title(where) for where in figures.data["sets"]]
     text = f"Scans: {words.listed(sets)}. " if sets else ""
     precisions = sorted({str(m.data["precision"]) for m in figures.models if "precision" in m.data})
     if precisions:

@@ -76,7 +76,7 @@ def quality_table(figures: Figures, models: Models, where: str) -> str:
                 f"`{model.label}`",
                 words.number(arm.ratio, "g"),
                 words.dice(list(arm.by_case().values())),
-                words.number(dice and dice.median, ".3f"),
+                words.number(dice.median if dice else None, ".3f"),
                 _distance(arm),
                 over_twin,
                 words.dice(list(random.by_case().values())) if random else words.MISSING,

@@ -103,6 +103,12 @@ def measured(task: str, tests: int = 12, seed: int = 0) -> dict[str, Any]:
          "accuracy": min(1.0, low + 0.05 - 0.1 * (1 - low))}
         for low in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
     ]  # fmt: skip
+    doubt = {
+        name: {"set": "validation", "setting": 0.5, "bins": [dict(part) for part in bins],
+               "ece": 0.031, "errors": {"voxels": 7000, "wrong": 350,
+                                        "wrong_among_least_confident_10_percent": 0.62}}
+        for name in models
+    }  # fmt: skip
     return {
         "task": task,
         "classes": ["background", *structures],
@@ -144,12 +150,7 @@ def measured(task: str, tests: int = 12, seed: int = 0) -> dict[str, Any]:
             for case in cases["test"][:2]
         ],
         "tissue": [],
-        "calibration": {
-            name: {"set": "validation", "setting": 0.5, "bins": bins, "ece": 0.031,
-                   "errors": {"voxels": 7000, "wrong": 350,
-                              "wrong_among_least_confident_10_percent": 0.62}}
-            for name in models
-        },
+        "calibration": doubt,
         "exits": {
             f"{task}-dtop": [
                 {"threshold": t, "exited": 1 - t / 2, "voxels_right": t, "dice": 0.7 + t / 20,

@@ -194,7 +194,9 @@ def test_the_goal_on_the_brain_is_judged_with_and_without_csf() -> None:
     assert "`dense` 0.850 (met;" in said(data, "Against the goal of 0.85")
 
 
-def test_the_whole_page(tmp_path: Path) -> None:
+def test_the_whole_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "index.json").write_text('{"models": []}')
+    monkeypatch.setenv("SPARSESEG_WEIGHTS", str(tmp_path))  # no model is registered
     results, docs = tmp_path / "results", tmp_path / "docs"
     results.mkdir()
     (results / "headneck-ct.json").write_text(json.dumps(measured("headneck-ct")))
@@ -205,7 +207,7 @@ def test_the_whole_page(tmp_path: Path) -> None:
         part = text.split(f"### {title}")[1].split("###")[0]
         assert "|---" in part
         assert "Not measured yet" not in part
-    assert "| noise 2 | 2 | 0.650 ± 0.000 (-5.0) |" in text
+    assert "| noise 2 | 2 of test | 0.650 ± 0.000 (-5.0) |" in text
     assert "| 0.5 (chosen) | 75 % | 50.00 % | 0.725 | -5.5 |" in text
     assert "`headneck-ct-stp` at keep ratio 0.5: -" in text
     assert re.findall(r"\bnan\b|None|\{", text.replace("None equals", "")) == []

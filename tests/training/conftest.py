@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -124,57 +123,3 @@ def make_data_set(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pat
 def data_set(make_data_set: Callable[..., Path]) -> Path:
     """Two scans for training, one for validation, two for the test."""
     return make_data_set()
-
-
-def row(ratio: float, dice: float, drawn: float | None, **changes: Any) -> dict[str, Any]:
-    def figures(value: float) -> dict[str, Any]:
-        names = ("mean", "anterior hippocampus", "posterior hippocampus")
-        return {
-            "dice": {name: {"mean": value, "sd": 0.0123} for name in names},
-            "tokens": {"total": 300, "air": 100, "kept": 200 * ratio, "pruned": 0, "exited": 7},
-            "kept_share": ratio,
-            "block_share": ratio,
-            "gmacs": {"run": 1.234, "dense": 2.0},
-        }
-
-    values = {"ratio": ratio, "setting": ratio, "validation_share": ratio, "reached": True}
-    random = drawn and figures(drawn) | {"gain": dice - drawn, "p": 0.2, "beaten": dice > drawn}
-    return values | figures(dice) | {"random": random} | changes
-
-
-@pytest.fixture
-def results() -> dict[str, Any]:
-    """Figures made up by hand."""
-
-    def model(method: str, setting: str | None, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        controls = {"none": row(0.0, 0.5, None)} if method != "none" else {}
-        facts = {"model": f"hippocampus-mr-{method}", "title": method, "method": method}
-        return facts | {
-            "setting": setting,
-            "weights_sha256": "0" * 64,
-            "precision": "bfloat16",
-            "rows": rows,
-            "controls": controls,
-        }
-
-    unreached = {"ratio": 0.1, "setting": 0.5, "validation_share": 0.42, "reached": False}
-    return {
-        "task": "hippocampus-mr",
-        "cases": {"train": 160, "val": 20, "test": 20},
-        "random_seeds": 3,
-        "versions": {},
-        "models": [
-            model("dense", None, [row(1.0, 0.881, None, setting=None)]),
-            model(
-                "dtop",
-                "exit threshold",
-                [
-                    row(1.0, 0.871, None),
-                    row(0.5, 0.861, 0.7, setting=0.9731),
-                    row(0.3, 0.8, 0.81, setting=0.8),
-                    unreached,
-                ],
-            ),
-            model("none", None, [row(1.0, 0.7777, None, setting=None)]),
-        ],
-    }

@@ -1,4 +1,4 @@
-"""Evaluation: Dice, contenders, calibration of thresholds, paired figures, and the page."""
+"""Evaluation: Dice, contenders, calibration of thresholds, paired figures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +30,6 @@ from napari_sparseseg.training.evaluation import (
     run_session,
 )
 from napari_sparseseg.training.scans import read_split
-from napari_sparseseg.training.scans_page import main, ratio_table, verdicts, write_page
 from napari_sparseseg.training.synthesis import Synthesiser
 from napari_sparseseg.weights import ModelInfo, save_model
 from tests.training.conftest import scan_recipe, small_recipe
@@ -218,49 +216,3 @@ def test_a_model_is_evaluated_as_users_run_it(
     else:
         assert method in ("dtop", "apformer")
         assert set(half) == {"ratio", "setting", "validation_share", "reached"}
-
-
-def test_the_table_has_every_figure_and_says_what_was_not_reached(results: dict[str, Any]) -> None:
-    lines = ratio_table(results["models"]).splitlines()
-    assert len({line.count("|") for line in lines}) == 1
-    dense, full, half, third, tenth = lines[2:7]
-    assert "0.881 ± 0.012" in dense
-    assert "| – |" in dense
-    assert "exit threshold 0.9731" in half
-    assert "100 / 0 / 7" in half
-    assert "1.23 of 2.00" in half
-    assert "+0.161 (0.2) |" in half
-    assert "-0.010 (0.2), **not beaten** |" in third
-    assert "not reached: the nearest share is 0.42, at exit threshold 0.5" in tenth
-    assert "0.8" not in tenth
-    assert "random" not in full
-
-
-def test_the_verdict_is_said_in_words(results: dict[str, Any]) -> None:
-    text = verdicts(results["models"])
-    assert "`hippocampus-mr-dtop` beats random pruning at 0.5 and does not beat" in text
-    assert "does not beat random pruning at 0.3." in text
-    assert "hippocampus-mr-dense" not in text
-
-
-def test_the_page_names_data_licence_and_reference(results: dict[str, Any]) -> None:
-    text = write_page(results)
-    for words in ("arXiv:1902.09063", "CC-BY-SA 4.0", "160 scans", "nnU-Net", "0.90"):
-        assert words in text
-    assert "0.881 ± 0.012 (anterior hippocampus)" in text
-    assert "| `hippocampus-mr-none` | its own |" in text
-    assert "blocks are 38 % of the operations" in text  # 1 - 1.234 / 2
-    assert "0.881 the dense twin, 0.778 trained with no encoder block" in text
-    assert "{" not in text
-
-
-def test_the_page_says_when_no_encoder_is_needed(results: dict[str, Any]) -> None:
-    assert "as good as the dense twin" not in write_page(results)  # 0.778 against 0.881
-    results["models"][2]["rows"][0]["dice"]["mean"]["mean"] = 0.877
-    assert "as good as the dense twin" in write_page(results)
-
-
-def test_the_command_writes_the_page(results: dict[str, Any], tmp_path: Path) -> None:
-    (tmp_path / "results.json").write_text(json.dumps(results))
-    main(tmp_path / "results.json", tmp_path / "page.md")
-    assert (tmp_path / "page.md").read_text() == write_page(results)
