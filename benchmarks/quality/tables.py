@@ -172,7 +172,7 @@ def others(figures: Figures, where: str) -> list[Contestant]:
 
 def baseline_table(figures: Figures, where: str) -> str:
     """Return other networks beside the dense twin and the sparse models."""
-    head = ["network", "parameters, M", "GMACs of a scan", "training steps", "processor minutes",
+    head = ["network", "parameters, M", "GMACs of a scan", "training steps", "training minutes",
             "Dice", "HD95, mm", "over dense twin, points"]  # fmt: skip
     models = ([figures.twin] if figures.twin else []) + figures.sparse
     contestants = [*others(figures, where), *ours(figures, where, models)]
