@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from benchmarks.quality.outcome import dice_per_class
 from benchmarks.volumes import Case, tissue_share
-from napari_sparseseg.training.evaluation import dice_per_class
 
 Progress = Callable[[str], None]
 
@@ -59,16 +58,6 @@ def describe_case(case: Case) -> dict[str, Any]:
 
 
 def mean_dice(labels: NDArray[np.uint8], truth: NDArray[np.uint8], classes: int) -> float:
-    """Return the mean Dice of the structures, those absent from the truth left out.
-
-    Only the box around both maps is compared, which leaves the Dice what it is and a large field
-    of air out.
-    """
-    either = (labels > 0) | (truth > 0)
-    if not either.any():
-        return float("nan")
-    (inside,) = ndimage.find_objects(either.view(np.uint8))
-    scores = dice_per_class(
-        np.ascontiguousarray(labels[inside]), np.ascontiguousarray(truth[inside]), classes
-    )
-    return round(float(np.nanmean(scores)), 5)
+    """Return the mean Dice of the structures, those absent from the truth left out."""
+    found = [dice for dice in dice_per_class(labels, truth, classes) if dice is not None]
+    return round(float(np.mean(found)), 5) if found else float("nan")

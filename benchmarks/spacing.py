@@ -1,4 +1,4 @@
-"""Which working spacing: ``python benchmarks/spacing.py --data DIR --out FILE.json``.
+"""Which working spacing: ``python -m benchmarks.spacing --data DIR --out FILE.json``.
 
 Two figures for each spacing: the best Dice that any network working at it could reach (the
 held-out label maps brought to that spacing as class shares and back, which is what a perfect
@@ -17,20 +17,20 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.quality.outcome import dice_per_class
 from napari_sparseseg.canonical import ModelSpace
 from napari_sparseseg.devices import resolve_precision
 from napari_sparseseg.files import read_volume
 from napari_sparseseg.network import CompletionConfig, DecoderConfig, NetworkConfig, SparseUNETR
 from napari_sparseseg.scores import PatchScores
 from napari_sparseseg.training.anatomy import STRUCTURES, class_of_label
-from napari_sparseseg.training.evaluation import dice_per_class
 
 SPACINGS = (1.0, 1.5, 2.0, 3.0)
 BRAIN = (160, 192, 160)
 """Millimetres, right-left, front-back, up-down, that hold an adult brain."""
 
 
-def ceiling(file: Path, spacing: float) -> list[float]:
+def ceiling(file: Path, spacing: float) -> list[float | None]:
     """Return the Dice of each structure after the way to a spacing and back."""
     scan = read_volume(file)
     truth = class_of_label(np.rint(scan.data).astype(np.int64))
@@ -75,7 +75,7 @@ def main() -> None:
     files = [chosen.data / "brain-labels" / f"training_seg_{n}.nii.gz" for n in ("05", "10")]
     rows = []
     for spacing in SPACINGS:
-        dice = np.array([ceiling(file, spacing) for file in files])
+        dice = np.array([ceiling(file, spacing) for file in files], dtype=np.float64)
         row: dict[str, Any] = {
             "spacing": spacing,
             "ceiling_mean": round(float(np.nanmean(dice)), 4),

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.quality.cases import majority
 from napari_sparseseg.training.anatomy import STRUCTURES, class_of_label, load_anatomy
-from napari_sparseseg.training.evaluate import majority
 from napari_sparseseg.training.synthesis import SynthesisConfig, Synthesiser
 from tests.training.conftest import WINDOW
 
@@ -54,7 +54,7 @@ def test_samples_are_reproducible_and_show_their_labels(label_map: Path) -> None
     assert torch.equal(first.subvoxels, again.subvoxels)
     assert not torch.equal(first.image, second.image)
     assert first.image.shape == (1, 1, *WINDOW)
-    truth = majority(first.subvoxels, 18)
+    truth = majority(first.subvoxels)
     names = list(STRUCTURES)
     white = first.image[0, 0][truth == names.index("cerebral white matter")]
     grey = first.image[0, 0][truth == names.index("cerebral cortex")]
@@ -75,5 +75,5 @@ def test_training_on_the_real_label_maps(data_dir: Path) -> None:
     files = sorted((data_dir / "brain-labels").glob("*.nii.gz"))[:1]
     anatomy = load_anatomy(files)
     sample = Synthesiser(anatomy, SynthesisConfig(off_centre=0.0, stripped=1.0)).draw(0)
-    present = set(majority(sample.subvoxels, 18).unique().tolist())
+    present = set(majority(sample.subvoxels).unique().tolist())
     assert present >= set(range(17))  # CSF may be stripped away with the skull
