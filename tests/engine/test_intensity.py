@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_sparseseg.intensity import normalise
+from napari_sparseseg.segmenter import Segmenter
+from napari_sparseseg.volume import Volume
+from napari_sparseseg.weights import ModelInfo
 
 
 def head(level: float = 1.0) -> torch.Tensor:
@@ -78,3 +85,57 @@ def test_a_large_image_is_judged_by_a_sample_of_it() -> None:
     torch.testing.assert_close(
         normalise(large)[::4, ::4, ::4], normalise(head()), atol=0.01, rtol=0
     )
+
+
+@pytest.mark.parametrize(
+    ("hounsfield", "expected"),
+    [(-1000, 0), (-200, 0), (-100, 0.2), (50, 0.5), (300, 1), (425, 1.25), (550, 1.5), (3000, 1.5)],
+)
+def test_hounsfield_units_by_hand(hounsfield: float, expected: float) -> None:
+    image = torch.full((2, 3, 4), float(hounsfield))
+
+    torch.testing.assert_close(normalise(image, "ct"), torch.full((2, 3, 4), float(expected)))
+
+
+@settings(deadline=None)
+@given(other=st.floats(min_value=-2000, max_value=30_000))
+def test_a_voxel_of_ct_means_the_same_whatever_else_is_in_the_scan(other: float) -> None:
+    image = head(400.0) - 200
+    beside = image.clone()
+    beside[:12] = other
+
+    assert torch.equal(normalise(beside, "ct")[12:], normalise(image, "ct")[12:])
+
+
+def test_a_ct_itself_is_left_alone() -> None:
+    image = head(50.0)
+    normalise(image, "ct")
+
+    assert torch.equal(image, head(50.0))
+
+
+def test_an_unknown_kind_of_intensity_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"one of \('mr', 'ct'\), not 'pet'"):
+        normalise(head(), "pet")  # type: ignore[arg-type]
+
+
+def test_a_model_for_ct_reads_hounsfield_units(
+    tiny_models: dict[str, ModelInfo], make_scan: Callable[..., Volume]
+) -> None:
+    """The same network for MR sees what it sees, where the scale of MR changes nothing."""
+    info = tiny_models["tiny-stp"]
+    scan = make_scan((32, 32, 32))
+    level = np.minimum(scan.data / np.quantile(scan.data, 0.95), 1)  # 5 % of it at 1
+    scaled, hounsfield = (Volume(d, np.eye(4), "scan") for d in (level, 500 * level - 200))
+
+    def labels(intensity: str, volume: Volume) -> np.ndarray:
+        own = replace(info, intensity=intensity)
+        return Segmenter(own, device="cpu", precision="float32").segment(volume, 0.5).labels.data
+
+    answer = labels("ct", hounsfield)
+    assert len(np.unique(answer)) > 2
+    assert (answer != labels("mr", scaled)).mean() < 1e-3
+    # half as bright means something else in CT, and nothing in MR
+    half = Volume(250 * level - 200, np.eye(4), "scan")
+    assert (answer != labels("ct", half)).mean() > 0.02
+    assert (answer != labels("mr", half)).mean() < 1e-3
