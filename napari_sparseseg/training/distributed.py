@@ -146,6 +146,6 @@ def _check_devices(device: str, processes: int) -> None:
         )
     if torch.cuda.device_count() < processes:
         raise DeviceError(
-            f"{processes} processes need {processes} GPUs and there is only "
-            f"{torch.cuda.device_count()} here; start fewer processes or give --device cpu."
+            f"{processes} processes need {processes} GPUs and this machine has "
+            f"{torch.cuda.device_count()}; start fewer processes or give --device cpu."
         )

@@ -32,7 +32,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("device", "message"),
     [
-        ("auto", "4 processes need 4 GPUs and there is only 2 here; start fewer processes or"),
+        ("auto", "4 processes need 4 GPUs and this machine has 2; start fewer processes or"),
         ("cuda", "4 processes need 4 GPUs"),
         ("cuda:1", "4 processes cannot share cuda:1; give --device cuda, which gives each"),
         ("cuda:7", "The device 'cuda:7' is not available here"),
@@ -78,7 +78,7 @@ def test_air_takes_part_in_the_same_steps_in_all_processes(
     data_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that had to wait for the air of another one would waste its time."""
-    plan = scan_recipe(air_share=0.5)
+    plan = scan_recipe(steps=12, air_share=0.5)
     run, source = Run.create(plan, "cpu"), plan.data.open(data_set)
     seen: list[tuple[bool, float]] = []
 
