@@ -81,8 +81,9 @@ def test_seeds_are_averaged_patient_by_patient() -> None:
 
 
 def test_holm_by_hand() -> None:
-    """0.005 <= 0.05 / 4, 0.01 <= 0.05 / 3, but 0.03 > 0.05 / 2."""
+    """0.005 <= 0.05 / 4, 0.01 <= 0.05 / 3, but 0.03 > 0.05 / 2, where 0.02 passes."""
     assert holm([0.01, 0.04, 0.03, 0.005]) == [True, False, False, True]
+    assert holm([0.02, 0.01, 0.04, 0.005]) == [True] * 4
     assert holm([]) == []
 
 
