@@ -20,7 +20,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from benchmarks.quality.rivals import RIVALS, WINDOW
-from napari_sparseseg.training.losses import soft_labels, voxel_losses
+from napari_sparseseg.training.losses import (
+    LossWeights,
+    soft_labels,
+    update_balance,
+    voxel_losses,
+)
 from napari_sparseseg.training.recipe import OptimiserConfig, Recipe, load_recipe
 from napari_sparseseg.training.run import CHECKPOINT, learning_rate
 from napari_sparseseg.training.source import Sample, Source
@@ -50,6 +55,8 @@ class RivalRun:
         AdamW.
     config : OptimiserConfig
         Its schedule.
+    balance : Tensor
+        ``(classes,)`` weight of each class in the cross-entropy; follows the samples.
     step : int
         Steps done.
     """
@@ -58,10 +65,13 @@ class RivalRun:
     average: AveragedModel
     optimiser: torch.optim.Optimizer
     config: OptimiserConfig
+    balance: Tensor
     step: int = 0
 
     @classmethod
-    def create(cls, network: nn.Module, config: OptimiserConfig, device: str) -> RivalRun:
+    def create(
+        cls, network: nn.Module, classes: int, config: OptimiserConfig, device: str
+    ) -> RivalRun:
         """Begin a run at step 0."""
         network.to(device)
         network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
@@ -69,7 +79,7 @@ class RivalRun:
         optimiser = torch.optim.AdamW(
             network.parameters(), lr=config.rate, weight_decay=1e-5, fused=True
         )
-        return cls(network, average, optimiser, config)
+        return cls(network, average, optimiser, config, torch.ones(classes, device=device))
 
     def save(self, path: Path) -> None:
         """Write the whole state; the old file stays until the new one is complete."""
@@ -77,6 +87,7 @@ class RivalRun:
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "balance": self.balance,
             "step": self.step,
         }
         temporary = path.with_suffix(".partial")
@@ -89,10 +100,11 @@ class RivalRun:
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
+        self.balance.copy_(state["balance"])
         self.step = int(state["step"])
 
 
-def step(run: RivalRun, sample: Sample, classes: int) -> dict[str, float]:
+def step(run: RivalRun, sample: Sample) -> dict[str, float]:
     """Do one optimiser step on one window; return the terms of the loss."""
     rate = learning_rate(run.config, run.step)
     for group in run.optimiser.param_groups:
@@ -100,7 +112,9 @@ def step(run: RivalRun, sample: Sample, classes: int) -> dict[str, float]:
     window = sample.image.contiguous(memory_format=torch.channels_last_3d)
     with torch.autocast(window.device.type, dtype=torch.bfloat16):
         logits = run.network(window)
-    dice, entropy = window_losses(logits, sample.subvoxels, classes)
+    target = soft_labels(sample.subvoxels.flatten(1)[:, None], len(run.balance))
+    update_balance(run.balance, target.mean(dim=(1, 2)), LossWeights.balance)
+    dice, entropy = window_losses(logits, target, run.balance)
     loss = dice + entropy
     run.optimiser.zero_grad()
     loss.backward()
@@ -116,15 +130,24 @@ def step(run: RivalRun, sample: Sample, classes: int) -> dict[str, float]:
     }
 
 
-def window_losses(logits: Tensor, subvoxels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Return Dice loss and cross-entropy of ``(1, classes, x, y, z)`` logits."""
-    target = soft_labels(subvoxels.flatten(1)[:, None], classes)
+def window_losses(logits: Tensor, target: Tensor, balance: Tensor) -> tuple[Tensor, Tensor]:
+    """Return Dice loss and cross-entropy of a whole window, as our networks get them on tokens.
+
+    Parameters
+    ----------
+    logits : Tensor
+        ``(1, classes, x, y, z)``.
+    target : Tensor
+        ``(classes, 1, voxels)`` shares.
+    balance : Tensor
+        ``(classes,)`` weight of each class in the cross-entropy.
+    """
     scores = logits[0].flatten(1)[:, None].float()
-    dice, entropy, _ = voxel_losses(scores, target, torch.ones(classes, device=logits.device))
+    dice, entropy, _ = voxel_losses(scores, target, balance)
     return dice, entropy
 
 
-def train(run: RivalRun, source: Source, folder: Path, classes: int, *, save_every: int) -> None:
+def train(run: RivalRun, source: Source, folder: Path, *, save_every: int) -> None:
     """Train until the steps are done; write ``checkpoint.pt`` and ``log.csv``."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log.csv"
@@ -135,7 +158,7 @@ def train(run: RivalRun, source: Source, folder: Path, classes: int, *, save_eve
         seed, own = np.random.SeedSequence([7, run.step]).generate_state(2)
         torch.manual_seed(int(own))
         source.seed(int(seed))
-        values = step(run, source.draw(), classes)
+        values = step(run, source.draw())
         if run.step % 10 == 0:
             seconds = round(before + time.monotonic() - start, 1)
             cells = {"step": run.step, "seconds": seconds, **values}
@@ -173,11 +196,11 @@ def main(
     recipe, rival, folder = data_recipe(task), RIVALS[name], runs / f"{task}-{name}"
     torch.manual_seed(0)
     classes = recipe.network.classes
-    run = RivalRun.create(rival.build(classes), rival.optimiser(task), device)
+    run = RivalRun.create(rival.build(classes), classes, rival.optimiser(task), device)
     if (folder / CHECKPOINT).exists():
         run.resume(folder / CHECKPOINT)
     source = replace(recipe.data, window=WINDOW).open(data / FOLDERS[task], device)
-    train(run, source, folder, classes, save_every=save_every)
+    train(run, source, folder, save_every=save_every)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def _dynunet(classes: int) -> nn.Module:
 
 RIVALS = {
     "monai-unetr": Rival(
-        "MONAI UNETR (patch 16)", _unetr, 3e-4, {"headneck-ct": 475, "brain-mr": 475}
+        "MONAI UNETR (patch 16)", _unetr, 5e-4, {"headneck-ct": 475, "brain-mr": 475}
     ),
     "monai-dynunet": Rival("MONAI DynUNet", _dynunet, 1e-3, {"headneck-ct": 275, "brain-mr": 275}),
 }

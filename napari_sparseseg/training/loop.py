@@ -161,7 +161,9 @@ def compute_losses(
     target = losses.soft_labels(
         losses.to_patches(subvoxels, layout.cells, config.patch), config.classes
     )
-    _update_balance(run.balance, target, parts.balance, group)
+    frequency = target.mean(dim=(1, 2))
+    group.average([frequency])  # every process counts alike, as it does for the gradients
+    losses.update_balance(run.balance, frequency, parts.balance)
     dice, entropy, p = losses.voxel_losses(_classes_first(output.scores), target, run.balance)
     drawn = score = torch.zeros((), device=windows.device)
     if parts.drawn and output.drawn is not None:
@@ -188,17 +190,6 @@ def _classes_first(scores: Tensor) -> Tensor:
 def reduced_precision(device: str) -> bool:
     """Whether this device gains from bfloat16: CUDA, or a CPU with bf16 matrix units."""
     return device == "cuda" or torch.backends.mkldnn.is_available()
-
-
-def _update_balance(balance: Tensor, target: Tensor, power: float, group: Group) -> None:
-    """Follow the class frequencies of the samples, to the power of minus ``power``.
-
-    Every process counts alike, as it does for the gradients, however many tokens it has.
-    """
-    frequency = target.mean(dim=(1, 2))
-    group.average([frequency])
-    fresh = frequency.clamp_min(1e-4) ** -power
-    balance.lerp_(fresh / fresh.mean(), 0.02)
 
 
 def _open_log(path: Path, step: int) -> None:

@@ -105,6 +105,22 @@ def voxel_losses(logits: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor
     return dice(p.flatten(1)[None], target.flatten(1)[None]), entropy, p.detach()
 
 
+def update_balance(balance: Tensor, frequency: Tensor, power: float) -> None:
+    """Let class weights follow the class frequencies of the samples, to the power of ``-power``.
+
+    Parameters
+    ----------
+    balance : Tensor
+        ``(classes,)`` weights; changed in place, by a fiftieth of the way.
+    frequency : Tensor
+        ``(classes,)`` share of each class in the step's samples.
+    power : float
+        0 counts voxels alike, 1 counts classes alike.
+    """
+    fresh = frequency.clamp_min(1e-4) ** -power
+    balance.lerp_(fresh / fresh.mean(), 0.02)
+
+
 def expected_error_share(p: Tensor, target: Tensor, floor: float = 50.0) -> Tensor:
     """Return each token's share of the error in mean Dice.
 

@@ -18,6 +18,7 @@ from benchmarks.quality.baselines import RivalSegmenter
 from benchmarks.quality.cases import Case
 from benchmarks.quality.rival_training import RivalRun, data_recipe, train, window_losses
 from benchmarks.quality.rivals import RIVALS, WINDOW, Rival
+from napari_sparseseg.training.losses import soft_labels
 from napari_sparseseg.training.run import CHECKPOINT
 from napari_sparseseg.training.source import Sample
 from napari_sparseseg.volume import Volume
@@ -57,7 +58,8 @@ def test_the_losses_of_a_window_by_hand() -> None:
     logits = torch.tensor([[0.8, 0.5], [0.2, 0.5]]).log().reshape(1, 2, 2, 1, 1)
     subvoxels = torch.tensor([[0, 0], [0, 1]]).reshape(2, 2, 1, 1)
 
-    dice, entropy = window_losses(logits, subvoxels, 2)
+    target = soft_labels(subvoxels.flatten(1)[:, None], 2)
+    dice, entropy = window_losses(logits, target, torch.ones(2))
 
     assert float(entropy) == pytest.approx((-math.log(0.8) + math.log(2)) / 2)
     assert float(dice) == pytest.approx(1 - 1.5 / 2.2)
@@ -88,11 +90,12 @@ TINY = Rival("tiny", pointwise, 0.1, {"headneck-ct": 60})
 
 def begin(steps: int) -> RivalRun:
     torch.manual_seed(0)
-    return RivalRun.create(pointwise(2), replace(TINY.optimiser("headneck-ct"), steps=steps), "cpu")
+    config = replace(TINY.optimiser("headneck-ct"), steps=steps)
+    return RivalRun.create(pointwise(2), 2, config, "cpu")
 
 
 def test_training_learns(tmp_path: Path) -> None:
-    train(begin(60), Boxes(), tmp_path / "whole", 2, save_every=100)
+    train(begin(60), Boxes(), tmp_path / "whole", save_every=100)
 
     rows = list(csv.DictReader((tmp_path / "whole" / "log.csv").open()))
     assert [int(row["step"]) for row in rows] == [10, 20, 30, 40, 50, 60]
@@ -102,13 +105,13 @@ def test_training_learns(tmp_path: Path) -> None:
 def test_going_on_from_a_checkpoint_changes_nothing(tmp_path: Path) -> None:
     """Killed behind step 30 with a checkpoint at 20: the log is cut, the end is the same."""
     whole = begin(40)
-    train(whole, Boxes(), tmp_path / "whole", 2, save_every=20)
+    train(whole, Boxes(), tmp_path / "whole", save_every=20)
     killed = begin(40)
     with pytest.raises(RuntimeError, match="killed"):
-        train(killed, Dying(after=33), tmp_path / "parts", 2, save_every=20)
+        train(killed, Dying(after=33), tmp_path / "parts", save_every=20)
     rest = begin(40)
     rest.resume(tmp_path / "parts" / CHECKPOINT)
-    train(rest, Boxes(), tmp_path / "parts", 2, save_every=20)
+    train(rest, Boxes(), tmp_path / "parts", save_every=20)
     for one, other in zip(whole.average.parameters(), rest.average.parameters(), strict=True):
         assert torch.equal(one, other)
     rows = list(csv.DictReader((tmp_path / "parts" / "log.csv").open()))
@@ -135,7 +138,7 @@ def judge(tmp_path: Path) -> RivalSegmenter:
     network.weight.data.zero_()
     network.bias.data = torch.tensor([0.0, -50.0, -99.0, -99.0, -99.0])
     network.weight.data[1] = 100.0  # 50 HU is 0.5
-    run = RivalRun.create(network, TINY.optimiser("headneck-ct"), "cpu")
+    run = RivalRun.create(network, 5, TINY.optimiser("headneck-ct"), "cpu")
     run.save(tmp_path / CHECKPOINT)
     return RivalSegmenter(TINY, data_recipe("headneck-ct"), tmp_path / CHECKPOINT)
 
