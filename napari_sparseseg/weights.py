@@ -250,6 +250,25 @@ def checksum(path: Path) -> str:
         ) from error
 
 
+def weights_checksum(path: Path) -> str:
+    """Return the SHA-256 of the tensors of a model file, without what it says about itself.
+
+    It stays the same when only a title or a default changes, so that what was measured of the
+    weights still holds.
+
+    Raises
+    ------
+    ModelError
+        If the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(int.from_bytes(file.read(8), "little"), os.SEEK_CUR)
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"The weights file {path} cannot be read; check the path.") from error
+
+
 def save_model(tensors: dict[str, Tensor], info: ModelInfo) -> None:
     """Write a model file at ``info.path``, weights in half precision.
 

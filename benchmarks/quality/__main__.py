@@ -14,7 +14,7 @@ import typer
 
 from benchmarks.machine import describe_machine
 from benchmarks.quality.arms import RANDOM_SEEDS
-from benchmarks.quality.cases import CaseSet, case_sets
+from benchmarks.quality.cases import CaseSet, case_sets, training_size
 from benchmarks.quality.measure import PARTS, Bench, joined, models_of
 from benchmarks.quality.outcome import Json
 from napari_sparseseg.devices import resolve_device
@@ -54,7 +54,7 @@ def measure(
         sets = {name: every.first(cases) for name, every in case_sets(task, data).items()}
     except InputError as error:
         raise typer.BadParameter(str(error)) from error
-    found = resume(out, task, sets)
+    found = resume(out, task, training_size(task, data), sets)
     bench = Bench(task, models_of(task, models), sets, data, runs, missing, found)
     names = [info.name for info in bench.models]
     for name, part in PARTS.items():
@@ -104,7 +104,7 @@ def check(task: str, only: list[str] | None, cases: int | None, out: Path | None
         raise typer.BadParameter("a quick try needs a file of its own; name it with --out.")
 
 
-def resume(out: Path, task: str, sets: Mapping[str, CaseSet]) -> Json:
+def resume(out: Path, task: str, training: int, sets: Mapping[str, CaseSet]) -> Json:
     """Return what was measured before, or a new beginning.
 
     Raises
@@ -115,6 +115,7 @@ def resume(out: Path, task: str, sets: Mapping[str, CaseSet]) -> Json:
     common: Json = {
         "task": task,
         "classes": list(TASKS[task].classes),
+        "training": training,
         "sets": {
             name: {"title": every.title, "cases": list(every.names)} for name, every in sets.items()
         },

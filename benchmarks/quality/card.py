@@ -14,7 +14,7 @@ from napari_sparseseg.methods import METHODS
 from napari_sparseseg.report import NOTICE
 from napari_sparseseg.training.losses import LossWeights
 from napari_sparseseg.training.recipe import Recipe
-from napari_sparseseg.weights import ModelInfo, models
+from napari_sparseseg.weights import ModelInfo, models, weights_checksum
 
 _COMPLETIONS = {
     "assembly": "Multi-layer token assembly (MTA) rebuilds the full token map for the decoder.",
@@ -61,7 +61,7 @@ def write_cards(every: Sequence[Figures], logs: Path) -> list[str]:
     for figures in every:
         for model in figures.models:
             info = registered.get(model.name)
-            if info and info.sha256 == model.data["weights_sha256"]:
+            if info and weights_checksum(info.path) == model.data["weights_sha256"]:
                 recipes = chain(RECIPES / f"{model.name}.toml")
                 text = make_card(info, model, recipes, figures, logs)
                 (info.path.parent / info.card).write_text(text)

@@ -107,6 +107,14 @@ def case_sets(task: str, data: Path) -> dict[str, CaseSet]:
     return {"test": _split(folder, "test", ones), "validation": _split(folder, "val", ones)}
 
 
+def training_size(task: str, data: Path) -> int:
+    """Return the number of scans, or of label maps, that a task's models learn from."""
+    if task != BRAIN:
+        return len(scans.read_split(data / _FOLDERS[task], "train"))
+    held_out = held_out_config().held_out(data / "brain-labels")
+    return len(list((data / "brain-labels").glob("*.nii.gz"))) - len(held_out)
+
+
 def _split(folder: Path, part: str, ones: str) -> CaseSet:
     """One part of a data set of real scans."""
     files = {case.name: case for case in scans.read_split(folder, part)}

@@ -16,7 +16,7 @@ from benchmarks.quality.times import time_model
 from napari_sparseseg.errors import ModelError
 from napari_sparseseg.methods import METHODS
 from napari_sparseseg.segmenter import Segmenter
-from napari_sparseseg.weights import ModelInfo, checksum, find_model
+from napari_sparseseg.weights import ModelInfo, find_model, weights_checksum
 
 _SHIPPED = ("dense", "stp", "dtop", "svit", "apformer")
 
@@ -59,12 +59,7 @@ class Bench:
     def _outdated(self, info: ModelInfo) -> bool:
         """Whether the JSON holds figures of other weights of a model."""
         before = self.found.get("models", {}).get(info.name)
-        return before is not None and before["weights_sha256"] != checksum_of(info)
-
-
-def checksum_of(info: ModelInfo) -> str:
-    """Return the SHA-256 of the weights of a model, registered or not."""
-    return info.sha256 or checksum(info.path)
+        return before is not None and before["weights_sha256"] != weights_checksum(info.path)
 
 
 Part = Callable[[Bench], Iterator[Any]]
@@ -119,8 +114,9 @@ def measure_model(info: ModelInfo, sets: Mapping[str, CaseSet]) -> Json:
         "method": info.method,
         "setting": control.name if control else None,
         "default": info.default_setting if control else 1.0,
-        "weights_sha256": checksum_of(info),
+        "weights_sha256": weights_checksum(info.path),
         "precision": segmenter.precision,
+        "parameters": sum(p.numel() for p in segmenter.network.parameters()),
         "file_mb": round(info.path.stat().st_size / 1e6, 1),
         "arms": arms,
     }

@@ -26,6 +26,7 @@ from napari_sparseseg.weights import (
     models,
     register_model,
     save_model,
+    weights_checksum,
     weights_folder,
 )
 
@@ -319,3 +320,24 @@ def test_weights_with_a_tensor_too_few_are_refused(folder: Path) -> None:
     save_model(tensors, info)
 
     assert_refused(lambda: load_network(info), "another architecture")
+
+
+def test_a_new_default_leaves_the_checksum_of_the_weights(
+    tiny_models: dict[str, ModelInfo], tmp_path: Path
+) -> None:
+    info = tiny_models["tiny-stp"]
+    tensors = load_file(info.path)
+    again = replace(info, path=tmp_path / "again.safetensors", default_setting=0.123)
+    save_model(tensors, again)
+    other = replace(info, path=tmp_path / "other.safetensors")
+    name = next(name for name, tensor in tensors.items() if tensor.is_floating_point())
+    save_model({**tensors, name: tensors[name] + 1}, other)
+
+    assert checksum(again.path) != checksum(info.path)
+    assert weights_checksum(again.path) == weights_checksum(info.path)
+    assert weights_checksum(other.path) != weights_checksum(info.path)
+
+
+def test_the_checksum_of_missing_weights_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="cannot be read"):
+        weights_checksum(tmp_path / "none.safetensors")

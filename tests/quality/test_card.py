@@ -11,7 +11,7 @@ from benchmarks.quality.figures import Figures
 from benchmarks.quality.runs import RECIPES, chain
 from napari_sparseseg.training.loop import LOG_COLUMNS
 from napari_sparseseg.training.recipe import Recipe, load_recipe
-from napari_sparseseg.weights import ModelInfo, checksum, register_model
+from napari_sparseseg.weights import ModelInfo, register_model, weights_checksum
 from tests.quality.made_up import measured
 
 
@@ -35,7 +35,7 @@ def logs(tmp_path: Path) -> Path:
 
 def registered(recipe: Recipe, folder: Path) -> ModelInfo:
     path = folder / f"{recipe.name}.safetensors"
-    path.write_bytes(b"x" * 1_500_000)
+    path.write_bytes((2).to_bytes(8, "little") + b"{}" + b"x" * 1_499_990)
     return ModelInfo(
         name=recipe.name,
         title="A title",
@@ -111,7 +111,7 @@ def test_cards_are_written_beside_the_weights_of_registered_models(
     for method, same in (("dtop", True), ("stp", False)):
         recipe = load_recipe(RECIPES / f"hippocampus-mr-{method}.toml")
         register_model(registered(recipe, weights))
-        sha256 = checksum(weights / f"{recipe.name}.safetensors") if same else "other"
+        sha256 = weights_checksum(weights / f"{recipe.name}.safetensors") if same else "other"
         data["models"][recipe.name]["weights_sha256"] = sha256
     monkeypatch.setenv("SPARSESEG_WEIGHTS", str(weights))
     assert write_cards([Figures(data)], logs) == ["hippocampus-mr-dtop"]

@@ -29,7 +29,7 @@ from benchmarks.quality.measure import joined
 from benchmarks.quality.outcome import dice_per_class, hd95_per_class
 from benchmarks.quality.recommend import recommend
 from napari_sparseseg.segmenter import Segmenter
-from napari_sparseseg.weights import ModelInfo
+from napari_sparseseg.weights import ModelInfo, weights_checksum
 from tests.quality.conftest import TASK
 from tests.quality.tiny import make_model, make_scan
 
@@ -220,16 +220,17 @@ class TestEndToEnd:
         found = self.measured(data, tmp_path / "new" / "quality.json", only)
 
         assert found.keys() == {
-            "task", "classes", "sets", "random_seeds", "versions", "machine", *only
+            "task", "classes", "training", "sets", "random_seeds", "versions", "machine", *only
         }  # fmt: skip
         assert found["classes"][0] == "background"
+        assert found["training"] == 1
         assert found["sets"]["test"] == {"title": "2 test scans", "cases": ["scan_4", "scan_5"]}
         assert list(found["models"]) == [f"{TASK}-dense", f"{TASK}-stp"]
         assert f"no model named '{TASK}-svit'" in capsys.readouterr().out
         model = found["models"][f"{TASK}-stp"]
         assert model.keys() == {
-            "title", "method", "setting", "default", "weights_sha256", "precision", "file_mb",
-            "arms",
+            "title", "method", "setting", "default", "weights_sha256", "precision", "parameters",
+            "file_mb", "arms",
         }  # fmt: skip
         assert (model["setting"], model["default"]) == ("keep ratio", 0.5)
         self.check_arms(model["arms"])
@@ -330,7 +331,7 @@ class TestEndToEnd:
             ran.append(info.method)
             if info.method == "stp" and ran.count("stp") == 1:
                 raise KeyboardInterrupt
-            return {"weights_sha256": info.sha256, "run": len(ran)}
+            return {"weights_sha256": weights_checksum(info.path), "run": len(ran)}
 
         monkeypatch.setattr(measure, "measure_model", killed)
         with pytest.raises(KeyboardInterrupt):
