@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from napari_sparseseg.errors import InputError
+from napari_sparseseg.weights import Intensity
 
-Intensity = Literal["mr", "ct"]
-"""What the numbers of a scan mean: arbitrary units of MR, or Hounsfield units of CT."""
 BRIGHTEST = 1.5
 """Normalised intensities are clipped here."""
 

@@ -11,7 +11,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from napari_sparseseg.errors import ModelError
 from napari_sparseseg.methods import METHODS
@@ -19,13 +19,15 @@ from napari_sparseseg.methods import METHODS
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from napari_sparseseg.intensity import Intensity
     from napari_sparseseg.network import SparseUNETR
 
 DEFAULT_MODEL = "brain-mr-stp"
 METADATA_KEY = "sparseseg"
 FORMAT = 2
 _LARGEST_HEADER = 2**20
+
+Intensity = Literal["mr", "ct"]
+"""What the numbers of a scan mean: arbitrary units of MR, or Hounsfield units of CT."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,8 @@ def _info(metadata: dict[str, Any], path: Path, sha256: str = "", card: str = ""
         fields["default_setting"] = fields.pop("default_keep_ratio")
     if fields["method"] not in METHODS:
         raise ValueError(f"unknown method {fields['method']}")
+    if fields.get("intensity", "mr") not in get_args(Intensity):
+        raise ValueError(f"unknown intensity {fields['intensity']}")
     for key in ("classes", "colors"):
         fields[key] = tuple(fields[key])
     return ModelInfo(**fields, path=path, sha256=sha256, card=card)

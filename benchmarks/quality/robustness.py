@@ -18,11 +18,10 @@ from benchmarks.quality.degrade import (
     with_rician_noise,
 )
 from benchmarks.quality.outcome import dice_per_class
-from napari_sparseseg.intensity import Intensity
 from napari_sparseseg.methods import KEEP_RATIO
 from napari_sparseseg.segmenter import Segmenter
 from napari_sparseseg.volume import Volume
-from napari_sparseseg.weights import ModelInfo
+from napari_sparseseg.weights import Intensity, ModelInfo
 
 Spoil = Callable[[Volume, int], Volume]
 """Spoils a volume; what is drawn comes from the seed."""

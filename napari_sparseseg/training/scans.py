@@ -31,8 +31,9 @@ from torch import Tensor
 from napari_sparseseg.canonical import ModelSpace
 from napari_sparseseg.errors import InputError
 from napari_sparseseg.files import read_volume
-from napari_sparseseg.intensity import BRIGHTEST, Intensity, normalise
+from napari_sparseseg.intensity import BRIGHTEST, normalise
 from napari_sparseseg.training.source import Sample
+from napari_sparseseg.weights import Intensity
 
 _PATCH = 8
 

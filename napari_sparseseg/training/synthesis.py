@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from napari_sparseseg.intensity import Intensity, normalise
+from napari_sparseseg.intensity import normalise
 from napari_sparseseg.training.anatomy import (
     FARTHEST_RIM,
     STRUCTURES,
@@ -24,6 +24,7 @@ from napari_sparseseg.training.anatomy import (
     load_anatomy,
 )
 from napari_sparseseg.training.source import Sample
+from napari_sparseseg.weights import Intensity
 
 # where a structure's T1 intensity lies between grey (0) and white matter (1), and its spread
 _MIXTURE: dict[str, tuple[float, float]] = {

@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from napari_sparseseg.errors import ModelError
-from napari_sparseseg.intensity import Intensity
 from napari_sparseseg.network import CompletionConfig
 from napari_sparseseg.weights import (
     METADATA_KEY,
+    Intensity,
     ModelInfo,
     checksum,
     find_model,
@@ -341,3 +341,13 @@ def test_a_new_default_leaves_the_checksum_of_the_weights(
 def test_the_checksum_of_missing_weights_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="cannot be read"):
         weights_checksum(tmp_path / "none.safetensors")
+
+
+def test_a_model_for_an_unknown_kind_of_scan_is_none_of_ours(
+    tiny_models: dict[str, ModelInfo], tmp_path: Path
+) -> None:
+    info = tiny_models["tiny-stp"]
+    foreign = replace(info, path=tmp_path / "pet.safetensors", intensity="pet")  # type: ignore[arg-type]
+    save_model(load_file(info.path), foreign)
+
+    assert_refused(lambda: find_model(foreign.path), "holds no SparseSeg model")

@@ -40,6 +40,18 @@ def test_every_recipe_loads(file: Path) -> None:
         assert plan.settings == (1.0,)
 
 
+@pytest.mark.parametrize("half", ["", "-first"])
+@pytest.mark.parametrize("arm", SHIPPED)
+def test_every_head_and_neck_arm_has_the_same_budget(arm: str, half: str) -> None:
+    """Two runs for each arm from the common start, as long as those of the dense twin."""
+    dense, plan = recipe(f"headneck-ct-dense{half}"), recipe(f"headneck-ct-{arm}{half}")
+    assert plan.start == ("headneck-ct-start" if half else f"headneck-ct-{arm}-first")
+    assert plan.optimiser == replace(dense.optimiser, sparsifier=plan.optimiser.sparsifier)
+    assert (plan.batch, plan.seed, plan.data) == (dense.batch, dense.seed, dense.data)
+    assert (plan.data.intensity, plan.data.spacing) == ("ct", 3.0)
+    assert (plan.network.window, plan.network.depth) == ((208, 112, 128), dense.network.depth)
+
+
 @pytest.mark.parametrize("arm", [*SHIPPED, *COMPARED, *OPTIONS])
 def test_every_hippocampus_arm_has_the_same_budget(arm: str) -> None:
     """Same start, data, steps and rates; an arm changes its rule and what comes with it."""
