@@ -28,6 +28,7 @@ _MARKERS = {"dense": "*", "stp": "o", "dtop": "s", "svit": "^", "apformer": "D"}
 _FURTHER_MARKERS = ("v", "P", "X", "<", ">")
 _BASELINES = (("#D55E00", "p"), ("#8C1D40", "h"), ("#5F5F5F", "H"))
 _WINDOW = 9  # log lines of a running mean
+_SHOWN = 0.15  # Dice below the best that is drawn
 _MUCH = 4
 
 Cost = Callable[[Model, Arm], float | None]
@@ -69,6 +70,7 @@ def draw_comparison(figures: Figures, picture: Path) -> bool:
     right.set(xlabel="seconds of a scan, median")
     right.tick_params(labelleft=True)
     _spread_out(right)
+    _focus(left)
     if not right.lines:
         right.text(0.5, 0.5, "times not measured yet", ha="center", transform=right.transAxes)
     figure.suptitle(f"{figures.task.title}: {figures.title('test')}")
@@ -184,6 +186,17 @@ def _draw_baselines(left: Axes, right: Axes, figures: Figures) -> None:
         if seconds:
             place = float(np.median(seconds))
             right.plot(place, dice, marker, color=color, markersize=10, label=one.title)
+
+
+def _focus(axes: Axes) -> None:
+    """Cut off what is far below the best, and say so: the differences that matter are small."""
+    values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.lines])
+    best = float(values.max())
+    if float(values.min()) >= best - _SHOWN:
+        return
+    axes.set_ylim(best - _SHOWN, best + 0.05 * _SHOWN)
+    below = int((values < best - _SHOWN).sum())
+    axes.text(0.02, 0.02, f"{below} points lie lower: see the table", transform=axes.transAxes)
 
 
 def _spread_out(axes: Axes) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 import pytest
 
 matplotlib.use("Agg")
@@ -109,3 +110,21 @@ def test_nothing_is_drawn_of_nothing(draw: Callable[[Figures, Path], bool], tmp_
     del data["models"], data["calibration"]
     assert not draw(Figures(data), tmp_path / "a.png")
     assert not (tmp_path / "a.png").exists()
+
+
+def test_what_lies_far_below_is_cut_off_and_counted(tmp_path: Path, drawn: Drawn) -> None:
+    data = measured("headneck-ct")
+    (worst,) = [
+        arm
+        for arm in data["models"]["headneck-ct-stp"]["arms"]
+        if (arm["set"], arm["sparsifier"], arm["ratio"]) == ("test", "stp", 0.1)
+    ]
+    for row in worst["rows"]:
+        row["dice"] = [0.1] * len(row["dice"])
+    plots.draw_comparison(Figures(data), tmp_path / "a.png")
+    left = drawn[0].axes[0]
+    values = [y for line in left.lines for y in np.asarray(line.get_ydata(), dtype=float)]
+    assert left.get_ylim()[0] == pytest.approx(max(values) - 0.15)
+    below = sum(y < max(values) - 0.15 for y in values)
+    assert below >= 1
+    assert [text.get_text() for text in left.texts] == [f"{below} points lie lower: see the table"]
