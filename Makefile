@@ -1,6 +1,6 @@
 # `make demo` and `make test` work on a fresh machine; `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help libraries virtual-libraries setup demo test check lint format export baselines evaluate results bench
+.PHONY: help libraries virtual-libraries setup demo test check lint format export baselines evaluate adopt results bench
 # The set-up of one target must not run beside that of another.
 .NOTPARALLEL:
 
@@ -78,6 +78,9 @@ evaluate: $(addprefix evaluate-,$(TASKS)) results  ## measure every registered m
 
 evaluate-%: setup
 	$(PYTHON_HERE) -m benchmarks.quality measure $* --data $(DATA) --runs $(RUNS) $(EVALUATE_ARGS)
+
+adopt: setup  ## make the recommended settings of a task the defaults of its models (TASK=...)
+	$(PYTHON_HERE) -m benchmarks.quality adopt $(TASK)
 
 results: setup  ## write docs/results.md, its plots and the model cards from what was measured
 	$(PYTHON_HERE) -m benchmarks.quality page

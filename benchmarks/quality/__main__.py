@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.machine import describe_machine
+from benchmarks.quality.adopt import adopt
 from benchmarks.quality.arms import RANDOM_SEEDS
 from benchmarks.quality.cases import CaseSet, case_sets, training_size
 from benchmarks.quality.measure import PARTS, Bench, joined, models_of
@@ -85,6 +86,19 @@ def page(
     from benchmarks.quality.page import write_page
 
     write_page(results, docs, logs)
+
+
+@app.command("adopt")
+def adopt_defaults(
+    task: Annotated[str, typer.Argument(help=f"One of {', '.join(TASKS)}.")],
+    results: Annotated[Path, typer.Option(help="Folder with the JSON files.")] = (
+        RESULTS / "quality"
+    ),
+) -> None:
+    """Make the recommended settings of a task the defaults of its models."""
+    found = json.loads((results / f"{task}.json").read_text())
+    for name in adopt(found):
+        print(f"{name} now starts with {found['chosen'][name]['setting']:g}")
 
 
 def check(task: str, only: list[str] | None, cases: int | None, out: Path | None) -> None:

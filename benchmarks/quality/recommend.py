@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -83,7 +84,12 @@ def _choose(options: Sequence[_Option], dense: float, control: str, exits: bool)
     best = min(good, key=lambda option: option.setting)
     facts = f"mean Dice {best.dice:.4f}" + (f", {best.right:.2%} right" if exits else "")
     why = f"the smallest {control} on the validation scans with {rule}: {facts}"
-    return {"setting": best.setting, "why": why}
+    return {"setting": _rounded_up(best.setting), "why": why}
+
+
+def _rounded_up(setting: float) -> float:
+    """Return a setting with two digits that prunes no more."""
+    return math.ceil(round(100 * setting, 6)) / 100
 
 
 def _arms(model: Json) -> list[Json]:

@@ -170,6 +170,12 @@ class TestRecommendation:
         assert found["m"]["setting"] == 0.99
         assert recommend(self.models(m=model)) == {}, "without that part nothing can be said"
 
+    def test_a_threshold_is_rounded_to_what_prunes_no_more(self) -> None:
+        found = recommend(self.models(m=made("apformer", {1.0: 0.8, 0.282629: 0.8, 0.3: 0.8})))
+        assert found["m"]["setting"] == 0.29
+        found = recommend(self.models(m=made("stp", {1.0: 0.8, 0.3: 0.8, 0.1: 0.7})))
+        assert found["m"]["setting"] == 0.3
+
     def test_nothing_is_said_without_the_dense_twin(self) -> None:
         assert recommend({"models": {"m": made("stp", {1.0: 0.8})}}) == {}
 
