@@ -53,7 +53,6 @@ format: setup  ## let ruff mend and format the code
 
 DATA ?= $(or $(SPARSESEG_DATA),../shared/data)
 RUNS ?= runs
-PYTHON_HERE := .venv/bin/python
 RESULTS := benchmarks/results
 TASKS := brain-mr headneck-ct hippocampus-mr
 METHODS := dense stp dtop svit apformer
@@ -63,8 +62,8 @@ SHIPPED := $(foreach t,$(TASKS),$(call recipes,$(t),$(METHODS)))
 COMPARED := $(call recipes,hippocampus-mr,truncated none svit-published)
 
 export: setup  ## register the models of finished training runs (RUNS=...)
-	$(PYTHON_HERE) -m napari_sparseseg.training.export $(SHIPPED) --runs $(RUNS) --weights weights
-	$(PYTHON_HERE) -m napari_sparseseg.training.export $(COMPARED) --runs $(RUNS) --weights $(RUNS)/models
+	.venv/bin/python -m napari_sparseseg.training.export $(SHIPPED) --runs $(RUNS) --weights weights
+	.venv/bin/python -m napari_sparseseg.training.export $(COMPARED) --runs $(RUNS) --weights $(RUNS)/models
 	mkdir -p $(RESULTS)/training
 	for log in $(RUNS)/*/log.csv; do run=$$(dirname $$log); name=$$(basename $$run); \
 	  cp $$log $(RESULTS)/training/$$name.csv; \
@@ -72,18 +71,18 @@ export: setup  ## register the models of finished training runs (RUNS=...)
 
 baselines: setup  ## train MONAI's UNETR and DynUNet on a task (TASK=..., DATA=..., RUNS=...)
 	for name in monai-unetr monai-dynunet; do \
-	  $(PYTHON_HERE) -m benchmarks.quality.rival_training $(TASK) $$name --data $(DATA) --runs $(RUNS); done
+	  .venv/bin/python -m benchmarks.quality.rival_training $(TASK) $$name --data $(DATA) --runs $(RUNS); done
 
 evaluate: $(addprefix evaluate-,$(TASKS)) results  ## measure every registered model (DATA=..., RUNS=...)
 
 evaluate-%: setup
-	$(PYTHON_HERE) -m benchmarks.quality measure $* --data $(DATA) --runs $(RUNS) $(EVALUATE_ARGS)
+	.venv/bin/python -m benchmarks.quality measure $* --data $(DATA) --runs $(RUNS) $(EVALUATE_ARGS)
 
 adopt: setup  ## make the recommended settings of a task the defaults of its models (TASK=...)
-	$(PYTHON_HERE) -m benchmarks.quality adopt $(TASK)
+	.venv/bin/python -m benchmarks.quality adopt $(TASK)
 
 results: setup  ## write docs/results.md, its plots and the model cards from what was measured
-	$(PYTHON_HERE) -m benchmarks.quality page
+	.venv/bin/python -m benchmarks.quality page
 
 bench: setup  ## measure every claim on speed and write docs/performance.md (DATA=..., BENCH_ARGS=...)
 	.venv/bin/python -m benchmarks.speed measure --data $(DATA) $(BENCH_ARGS)

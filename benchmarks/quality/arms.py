@@ -69,6 +69,11 @@ def contenders(info: ModelInfo) -> Iterator[Contender]:
         yield from (Contender(name, seed) for seed in seeds)
 
 
+def default_setting(info: ModelInfo) -> float | None:
+    """Return the setting that a model starts with, None if its method has none."""
+    return info.default_setting if METHODS[info.method].control else None
+
+
 @dataclass(frozen=True)
 class Calibrated:
     """A setting and the share of tokens that it keeps.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.quality.arms import default_setting
 from benchmarks.quality.cases import Case, CaseSet
 from benchmarks.quality.voxels import OUTSIDE, Voxels
 from napari_sparseseg.segmenter import Segmenter
@@ -48,8 +49,8 @@ def measure(
         found = [_doubtful(segmenter, case) for case in cases[SET]]
         confidence = np.concatenate([values for values, _ in found])
         right = np.concatenate([values for _, values in found])
-        setting = info.default_setting if segmenter.control else None
-        parts[info.name] = {"set": SET, "setting": setting, **summary(confidence, right)}
+        facts = {"set": SET, "setting": default_setting(info)}
+        parts[info.name] = {**facts, **summary(confidence, right)}
     return parts
 
 

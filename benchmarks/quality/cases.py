@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks.quality.runs import RECIPES
 from napari_sparseseg.files import read_volume
 from napari_sparseseg.training import scans
 from napari_sparseseg.training.anatomy import class_of_label, load_anatomy
@@ -25,8 +26,9 @@ BRAIN = "brain-mr"
 PER_HEAD = 3
 """Synthetic scans of each held-out head."""
 
-_RECIPES = Path(__file__).parents[2] / "napari_sparseseg" / "training" / "recipes"
-_FOLDERS = {"headneck-ct": "headneck-ct", "hippocampus-mr": "hippocampus"}
+FOLDERS = {BRAIN: "brain-labels", "headneck-ct": "headneck-ct", "hippocampus-mr": "hippocampus"}
+"""Folder of each task's training data among the data sets."""
+
 _ONES = {"headneck-ct": "patients", "hippocampus-mr": "scans"}
 _SEED = 20_000
 
@@ -103,16 +105,16 @@ def case_sets(task: str, data: Path) -> dict[str, CaseSet]:
     """
     if task == BRAIN:
         return {"test": _brain_t1(data), "validation": synthetic_heads(data)}
-    folder, ones = data / _FOLDERS[task], _ONES[task]
+    folder, ones = data / FOLDERS[task], _ONES[task]
     return {"test": _split(folder, "test", ones), "validation": _split(folder, "val", ones)}
 
 
 def training_size(task: str, data: Path) -> int:
     """Return the number of scans, or of label maps, that a task's models learn from."""
     if task != BRAIN:
-        return len(scans.read_split(data / _FOLDERS[task], "train"))
-    held_out = held_out_config().held_out(data / "brain-labels")
-    return len(list((data / "brain-labels").glob("*.nii.gz"))) - len(held_out)
+        return len(scans.read_split(data / FOLDERS[task], "train"))
+    held_out = held_out_config().held_out(data / FOLDERS[BRAIN])
+    return len(list((data / FOLDERS[BRAIN]).glob("*.nii.gz"))) - len(held_out)
 
 
 def _split(folder: Path, part: str, ones: str) -> CaseSet:
@@ -149,7 +151,7 @@ def synthetic_heads(data: Path) -> CaseSet:
         Folder with ``brain-labels``.
     """
     config = held_out_config()
-    heads = tuple(config.held_out(data / "brain-labels"))
+    heads = tuple(config.held_out(data / FOLDERS[BRAIN]))
     names = tuple(
         f"{file.name.removesuffix('.nii.gz')}-{number}"
         for file in heads
@@ -165,7 +167,7 @@ def synthetic_heads(data: Path) -> CaseSet:
 
 def held_out_config() -> SynthesisConfig:
     """Return the generator of the brain models, without its skulls and shifted windows."""
-    config = load_recipe(_RECIPES / f"{BRAIN}-stp.toml").data
+    config = load_recipe(RECIPES / f"{BRAIN}-stp.toml").data
     assert isinstance(config, SynthesisConfig)
     return replace(config, stripped=1.0, off_centre=0.0)
 

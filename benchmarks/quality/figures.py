@@ -249,8 +249,7 @@ class Figures:
 
     def times(self, model: Model, ratio: float | None) -> list[Json]:
         """Return the timed rounds of a model at a ratio."""
-        rounds = self.part("times").get(model.name, []) if self.part("times") else []
-        return [row for row in rounds if row["ratio"] == ratio]
+        return [row for row in self.part("times").get(model.name, []) if row["ratio"] == ratio]
 
     def time_ratio(self, model: Model, ratio: float | None) -> Quartiles | None:
         """Return how many times longer the dense twin took than a model at a ratio."""

@@ -6,11 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmarks.quality.figures import AS_GOOD
 from benchmarks.quality.outcome import Json, mean_dice
 from napari_sparseseg.methods import METHODS
-
-WITHIN = 0.005
-"""Mean Dice that may be lost against the dense twin."""
 
 SURE = 0.99
 """Share of the voxels of exited tokens that has to be right."""
@@ -30,7 +28,7 @@ class _Option:
 def recommend(found: Json) -> dict[str, Json]:
     """Choose for each measured model the sparsest setting that loses next to nothing.
 
-    That is the smallest one whose mean Dice on the validation scans is within :data:`WITHIN` of
+    That is the smallest one whose mean Dice on the validation scans is within :data:`AS_GOOD` of
     the dense twin's; where tokens exit, also :data:`SURE` of their voxels have to be right. If
     there is none, nothing is pruned.
 
@@ -75,10 +73,10 @@ def _options(name: str, model: Json, found: Json) -> list[_Option]:
 
 def _choose(options: Sequence[_Option], dense: float, control: str, exits: bool) -> Json:
     """Return the smallest setting that fulfils the rule, and the reason in words."""
-    rule = f"mean Dice within {WITHIN:g} of the dense twin's {dense:.4f}"
+    rule = f"mean Dice within {AS_GOOD:g} of the dense twin's {dense:.4f}"
     if exits:
         rule += f" and at least {SURE:.0%} of the exited voxels right"
-    good = [o for o in options if o.dice >= dense - WITHIN and o.right >= SURE]
+    good = [o for o in options if o.dice >= dense - AS_GOOD and o.right >= SURE]
     if not good:
         return {"setting": 1.0, "why": f"no {control} on the validation scans has {rule}"}
     best = min(good, key=lambda option: option.setting)

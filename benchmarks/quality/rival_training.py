@@ -6,8 +6,6 @@ with the weights of one that was not.
 
 from __future__ import annotations
 
-import csv
-import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +17,12 @@ import typer
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from benchmarks.quality.cases import FOLDERS
 from benchmarks.quality.rivals import RIVALS, WINDOW
+from benchmarks.quality.runs import RECIPES
+from napari_sparseseg.devices import resolve_device
+from napari_sparseseg.training.log import open_log, write_row
+from napari_sparseseg.training.loop import reduced_precision
 from napari_sparseseg.training.losses import (
     LossWeights,
     soft_labels,
@@ -27,18 +30,20 @@ from napari_sparseseg.training.losses import (
     voxel_losses,
 )
 from napari_sparseseg.training.recipe import OptimiserConfig, Recipe, load_recipe
-from napari_sparseseg.training.run import CHECKPOINT, learning_rate
+from napari_sparseseg.training.run import (
+    CHECKPOINT,
+    learning_rate,
+    load_checkpoint,
+    save_checkpoint,
+)
 from napari_sparseseg.training.source import Sample, Source
 
-RECIPES = Path(__file__).parents[2] / "napari_sparseseg" / "training" / "recipes"
-FOLDERS = {"headneck-ct": "headneck-ct", "brain-mr": "brain-labels"}
-"""Folder of each task's training data."""
 _COLUMNS = ("step", "seconds", "rate", "loss", "dice", "cross_entropy")
 
 
 def data_recipe(task: str) -> Recipe:
-    """Return the recipe whose data the dense twin of a task learns from first."""
-    return load_recipe(RECIPES / f"{task}-{'start' if task == 'headneck-ct' else 'dense'}.toml")
+    """Return the recipe of a task's dense twin, whose data its rivals learn from."""
+    return load_recipe(RECIPES / f"{task}-dense.toml")
 
 
 @dataclass
@@ -82,7 +87,7 @@ class RivalRun:
         return cls(network, average, optimiser, config, torch.ones(classes, device=device))
 
     def save(self, path: Path) -> None:
-        """Write the whole state; the old file stays until the new one is complete."""
+        """Write the whole state."""
         state = {
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
@@ -90,13 +95,11 @@ class RivalRun:
             "balance": self.balance,
             "step": self.step,
         }
-        temporary = path.with_suffix(".partial")
-        torch.save(state, temporary)
-        os.replace(temporary, path)
+        save_checkpoint(state, path)
 
     def resume(self, path: Path) -> None:
         """Go on from a state that :meth:`save` wrote."""
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_checkpoint(path)
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -110,7 +113,8 @@ def step(run: RivalRun, sample: Sample) -> dict[str, float]:
     for group in run.optimiser.param_groups:
         group["lr"] = rate
     window = sample.image.contiguous(memory_format=torch.channels_last_3d)
-    with torch.autocast(window.device.type, dtype=torch.bfloat16):
+    place = window.device.type
+    with torch.autocast(place, dtype=torch.bfloat16, enabled=reduced_precision(place)):
         logits = run.network(window)
     target = soft_labels(sample.subvoxels.flatten(1)[:, None], len(run.balance))
     update_balance(run.balance, target.mean(dim=(1, 2)), LossWeights.balance)
@@ -151,7 +155,7 @@ def train(run: RivalRun, source: Source, folder: Path, *, save_every: int) -> No
     """Train until the steps are done; write ``checkpoint.pt`` and ``log.csv``."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log.csv"
-    before = _open_log(log, run.step)
+    open_log(log, _COLUMNS, run.step)
     start = time.monotonic()
     run.network.train()
     while run.step < run.config.steps:
@@ -160,24 +164,11 @@ def train(run: RivalRun, source: Source, folder: Path, *, save_every: int) -> No
         source.seed(int(seed))
         values = step(run, source.draw())
         if run.step % 10 == 0:
-            seconds = round(before + time.monotonic() - start, 1)
-            cells = {"step": run.step, "seconds": seconds, **values}
-            with log.open("a", newline="") as file:
-                csv.writer(file).writerow([f"{cells[name]:.6g}" for name in _COLUMNS])
+            cells = {"step": run.step, "seconds": time.monotonic() - start, **values}
+            write_row(log, [f"{cells[name]:.6g}" for name in _COLUMNS])
         if run.step % save_every == 0:
             run.save(folder / CHECKPOINT)
     run.save(folder / CHECKPOINT)
-
-
-def _open_log(path: Path, step: int) -> float:
-    """Cut off what lies behind the last checkpoint; return the seconds up to there."""
-    rows: list[list[str]] = []
-    if path.exists():
-        with path.open(newline="") as file:
-            rows = [row for row in list(csv.reader(file))[1:] if int(row[0]) <= step]
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([list(_COLUMNS), *rows])
-    return float(rows[-1][1]) if rows else 0.0
 
 
 def main(
@@ -185,14 +176,14 @@ def main(
     name: Annotated[str, typer.Argument(help="monai-unetr or monai-dynunet.")],
     data: Annotated[Path, typer.Option(help="Folder of all data sets.")],
     runs: Annotated[Path, typer.Option(help="Folder for runs; this one is TASK-NAME.")],
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 = all.")] = 0,
     save_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 100,
 ) -> None:
     """Train a rival on a task; the same command again goes on from its checkpoint."""
     if threads:
         torch.set_num_threads(threads)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = resolve_device(device)
     recipe, rival, folder = data_recipe(task), RIVALS[name], runs / f"{task}-{name}"
     torch.manual_seed(0)
     classes = recipe.network.classes

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.quality.arms import default_setting
 from benchmarks.quality.cases import BRAIN, Case, CaseSet
 from benchmarks.quality.contrasts import CONTRASTS, heads_in
 from benchmarks.quality.degrade import (
@@ -180,7 +181,7 @@ def _rows(
 def default_of(segmenter: Segmenter) -> dict[str, float | None]:
     """Return a model's default as "setting", and as "ratio" if that is a keep ratio."""
     control = segmenter.control
-    setting = segmenter.info.default_setting if control else None
+    setting = default_setting(segmenter.info)
     is_ratio = control is None or control.name == KEEP_RATIO.name
     return {"ratio": 1.0 if control is None else setting if is_ratio else None, "setting": setting}
 

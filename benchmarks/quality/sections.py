@@ -7,8 +7,9 @@ from pathlib import Path
 
 from benchmarks.markdown import table
 from benchmarks.quality import parts, runs, tables, words
-from benchmarks.quality.figures import Figures
+from benchmarks.quality.figures import AS_GOOD, Figures
 from benchmarks.quality.findings import findings
+from benchmarks.quality.recommend import SURE
 from benchmarks.quality.runs import RECIPES
 from napari_sparseseg.training.synthesis import SynthesisConfig
 
@@ -192,9 +193,10 @@ def _choices(figures: Figures, _: dict[str, str]) -> str:
     if not any(model.own("validation") for model in figures.sparse):
         return ""
     return (
-        "The rule: the smallest ratio whose mean Dice on validation is within 0.5 points of the "
-        "dense twin's; for DToP also at least 99 % of the voxels that exited right; otherwise "
-        "nothing is pruned.\n\n" + parts.choice_table(figures, figures.sparse)
+        f"The rule: the smallest ratio whose mean Dice on validation is within {100 * AS_GOOD:g} "
+        f"points of the dense twin's; for DToP also at least {words.percent(SURE)} of the voxels "
+        "that exited right; otherwise nothing is pruned.\n\n"
+        + parts.choice_table(figures, figures.sparse)
     )
 
 

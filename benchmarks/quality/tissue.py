@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.quality.arms import default_setting
 from benchmarks.quality.cases import BRAIN, CaseSet
 from benchmarks.quality.outcome import dice_per_class
 from napari_sparseseg.files import read_volume
@@ -78,7 +79,7 @@ def measure(
         segmenter = Segmenter(info)
         answer = segmenter.segment(scan)
         found = tissue_dice(answer.labels.data, grey, white, brain=scan.data > 0)
-        setting = info.default_setting if segmenter.control else None
+        setting = default_setting(info)
         rows.append({"model": info.name, "setting": setting, "case": TEMPLATE, **found})
     return rows
 

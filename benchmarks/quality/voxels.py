@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from napari_sparseseg.canonical import ModelSpace
 from napari_sparseseg.network.fields import cut_patches
 from napari_sparseseg.placement import pad_to_grid
 from napari_sparseseg.scores import PatchScores
+from napari_sparseseg.training.scans import classes_in
 
 OUTSIDE = -1
 """Class of voxels of the token grid that lie outside the scan."""
@@ -53,7 +52,9 @@ class Voxels:
         truth : ndarray of int
             Class of each voxel of the scan.
         """
-        on_grid = pad_to_grid(truth_in(space, truth) - OUTSIDE, scores.lead, scores.patch) + OUTSIDE
+        on_grid = (
+            pad_to_grid(classes_in(space, truth) - OUTSIDE, scores.lead, scores.patch) + OUTSIDE
+        )
         patches = cut_patches(on_grid[None, ..., None], scores.patch)[..., 0]
         shown = scores.rows.cpu() >= 0
         best = scores.values[scores.rows[scores.rows >= 0]].max(dim=-1)
@@ -63,17 +64,3 @@ class Voxels:
             best.indices.cpu().numpy(),
             best.values.float().cpu().numpy(),
         )
-
-
-def truth_in(space: ModelSpace, truth: NDArray[np.integer]) -> Tensor:
-    """Return the class with the largest share of each model voxel, as models are trained on.
-
-    Parameters
-    ----------
-    space : ModelSpace
-        The model grid.
-    truth : ndarray of int
-        Class of each voxel of the scan.
-    """
-    shares = [space.to_model(truth == index) for index in range(int(truth.max()) + 1)]
-    return torch.stack(shares).argmax(dim=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from napari_sparseseg.errors import InputError
 from napari_sparseseg.training import losses
 from napari_sparseseg.training.distributed import ALONE, Group
+from napari_sparseseg.training.log import open_log, write_row
 from napari_sparseseg.training.run import CHECKPOINT, Run, learning_rate
 from napari_sparseseg.training.source import Sample, Source
 
@@ -64,7 +64,7 @@ def train(
     log = folder / "log.csv"
     if group.leads:
         folder.mkdir(parents=True, exist_ok=True)
-        _open_log(log, run.step)
+        open_log(log, LOG_COLUMNS, run.step)
     start = time.monotonic()
     run.learner.train()
     while run.step < run.recipe.optimiser.steps:
@@ -74,7 +74,7 @@ def train(
         if run.step % 10 == 0 and group.leads:
             rate = learning_rate(run.recipe.optimiser, run.step)
             terms = [f"{values[name]:.4f}" for name in ("loss", *TERMS)]
-            _write_row(log, [run.step, round(seconds, 1), f"{rate:.2e}", setting, *terms])
+            write_row(log, [run.step, round(seconds, 1), f"{rate:.2e}", setting, *terms])
         over = bool(group.largest(seconds > 60 * minutes))  # all stop at the same step
         if group.leads and (run.step % save_every == 0 or over):
             run.save(folder / CHECKPOINT)
@@ -190,18 +190,3 @@ def _classes_first(scores: Tensor) -> Tensor:
 def reduced_precision(device: str) -> bool:
     """Whether this device gains from bfloat16: CUDA, or a CPU with bf16 matrix units."""
     return device == "cuda" or torch.backends.mkldnn.is_available()
-
-
-def _open_log(path: Path, step: int) -> None:
-    """Begin a log, or cut off what an interrupted run wrote behind its last checkpoint."""
-    rows = [list(LOG_COLUMNS)]
-    if path.exists():
-        with path.open(newline="") as file:
-            rows += [row for row in list(csv.reader(file))[1:] if int(row[0]) <= step]
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows(rows)
-
-
-def _write_row(path: Path, cells: list[object]) -> None:
-    with path.open("a", newline="") as file:
-        csv.writer(file).writerow(cells)

@@ -84,8 +84,15 @@ def find_start(name: str, runs: Path) -> Start:
         ) from error
 
 
+def save_checkpoint(state: dict[str, Any], path: Path) -> None:
+    """Write the state of a run; the old file stays until the new one is complete."""
+    temporary = path.with_suffix(".partial")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read what :meth:`Run.save` wrote."""
+    """Read what :func:`save_checkpoint` wrote."""
     saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return saved
 
@@ -163,7 +170,7 @@ class Run:
         return [*weights, *self.statistics(), self.balance]
 
     def save(self, path: Path) -> None:
-        """Write the whole state; the old file stays until the new one is complete."""
+        """Write the whole state, see :func:`save_checkpoint`."""
         state = {
             "learner": self.learner.state_dict(),
             "average": self.average.state_dict(),
@@ -172,9 +179,7 @@ class Run:
             "step": self.step,
             "window": list(self.recipe.network.window),
         }
-        temporary = path.with_suffix(".partial")
-        torch.save(state, temporary)
-        os.replace(temporary, path)
+        save_checkpoint(state, path)
 
     def resume(self, path: Path) -> None:
         """Continue from a state that :meth:`save` wrote."""

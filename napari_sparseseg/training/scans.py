@@ -26,6 +26,7 @@ from monai.transforms import (
     SpatialPadd,
     Transform,
 )
+from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_sparseseg.canonical import ModelSpace
@@ -194,10 +195,27 @@ class LoadCase(Transform):
         scan, truth = read_volume(case.image).validated(), read_volume(case.label)
         space = ModelSpace.of(scan, self.spacing)
         image = normalise(space.to_model(scan.data), self.intensity)
-        labels = np.rint(truth.data)
-        shares = [space.to_model(labels == index) for index in range(int(labels.max()) + 1)]
-        label = torch.stack(shares).argmax(dim=0).float()
+        label = classes_in(space, np.rint(truth.data)).float()
         return {"image": image[None], "label": label[None]}
+
+
+def classes_in(space: ModelSpace, labels: NDArray[np.generic]) -> Tensor:
+    """Return the class with the largest share of each model voxel.
+
+    Parameters
+    ----------
+    space : ModelSpace
+        The model grid of a scan.
+    labels : ndarray
+        Class of each voxel of the scan, whole numbers of any type.
+
+    Returns
+    -------
+    Tensor
+        ``(R, A, S)`` int64; the lowest of classes with equal shares.
+    """
+    shares = [space.to_model(labels == index) for index in range(int(labels.max()) + 1)]
+    return torch.stack(shares).argmax(dim=0)
 
 
 def _placing(config: ScanConfig) -> list[Transform]:

@@ -12,10 +12,11 @@ from benchmarks.quality import calibration, exits
 from benchmarks.quality.calibration import summary
 from benchmarks.quality.cases import Case
 from benchmarks.quality.exits import exits_of
-from benchmarks.quality.voxels import OUTSIDE, Voxels, truth_in
+from benchmarks.quality.voxels import OUTSIDE, Voxels
 from napari_sparseseg.canonical import ModelSpace
 from napari_sparseseg.scores import PatchScores
 from napari_sparseseg.segmenter import Segmenter
+from napari_sparseseg.training.scans import classes_in
 from napari_sparseseg.volume import Volume
 from tests.quality.tiny import case_set, make_model, make_scan
 
@@ -29,7 +30,7 @@ def test_truth_takes_the_class_with_the_largest_share_of_a_model_voxel() -> None
     truth[2:].flat = [1, 0, 1, 1, 2, 2, 0, 1]
     space = ModelSpace.of(Volume(truth, np.eye(4)), 2.0)
 
-    assert truth_in(space, truth).tolist() == [[[2]], [[1]]]
+    assert classes_in(space, truth).tolist() == [[[2]], [[1]]]
 
 
 def test_truth_is_cut_as_the_patches_are() -> None:
