@@ -63,7 +63,8 @@ def draw_comparison(figures: Figures, picture: Path) -> bool:
             ]
         return float(np.median(times)) if times else None
 
-    _draw_baselines(left, right, figures)
+    timed = bool(figures.part("times"))  # all in one go, or none is comparable
+    _draw_baselines(left, right if timed else None, figures)
     _draw_methods(left, figures, lambda model, arm: arm.mean("gmacs", "encoder"))
     _draw_methods(right, figures, seconds)
     left.set(xlabel="encoder GMACs of a scan", ylabel="mean Dice")
@@ -71,7 +72,7 @@ def draw_comparison(figures: Figures, picture: Path) -> bool:
     right.tick_params(labelleft=True)
     _spread_out(right)
     _focus(left)
-    if not right.lines:
+    if not timed:
         right.text(0.5, 0.5, "times not measured yet", ha="center", transform=right.transAxes)
     figure.suptitle(f"{figures.task.title}: {figures.title('test')}")
     handles = {
@@ -177,13 +178,13 @@ def _draw_line(
         axes.plot(*zip(*known, strict=True), **style)  # type: ignore[arg-type]
 
 
-def _draw_baselines(left: Axes, right: Axes, figures: Figures) -> None:
+def _draw_baselines(left: Axes, right: Axes | None, figures: Figures) -> None:
     """Mark the networks of others: by time, and by a line where they have no such encoder."""
     for one, (color, marker) in zip(others(figures, "test"), _BASELINES, strict=False):
         dice = float(np.mean(list(one.by_case("dice").values())))
         left.axhline(dice, color=color, linewidth=1.2, linestyle=":", zorder=1, label=one.title)
         seconds = [row["seconds"] for row in one.data["rows"] if row.get("seconds") is not None]
-        if seconds:
+        if right is not None and seconds:
             place = float(np.median(seconds))
             right.plot(place, dice, marker, color=color, markersize=10, label=one.title)
 

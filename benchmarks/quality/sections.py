@@ -88,7 +88,8 @@ def measured_text(figures: Figures) -> str:
     machine = figures.part("machine")
     if machine:
         text += f"Measured on {machine.get('processor', 'an unknown processor')}"
-        text += f", {machine['threads']} threads. " if "threads" in machine else ". "
+        threads = machine.get("threads")
+        text += f", {threads} thread{'' if threads == 1 else 's'}. " if threads else ". "
     seeds = figures.data.get("random_seeds")
     if seeds:
         text += f"Random pruning: mean over {len(seeds)} seeds, patient by patient. "
