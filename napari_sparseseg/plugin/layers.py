@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sparseseg.plugin import colors, maps
+from napari_sparseseg import colors
+from napari_sparseseg.plugin import maps
 from napari_sparseseg.plugin.geometry import Scan, TokenPlacement, transform_of
 
 if TYPE_CHECKING:

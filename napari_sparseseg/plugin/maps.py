@@ -12,8 +12,8 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_sparseseg import colors
 from napari_sparseseg.methods import MapKind, View
-from napari_sparseseg.plugin import colors
 from napari_sparseseg.plugin.words import stage_name, times
 from napari_sparseseg.tokens import TokenTrace
 

@@ -17,8 +17,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sparseseg.colors import over_grey
 from napari_sparseseg.methods import METHODS
-from napari_sparseseg.plugin.colors import over_grey
 
 _LONGEST_NAME = 16
 _BAR_MARGIN = 4  # style sheets give scroll bars a margin that their size hint leaves out

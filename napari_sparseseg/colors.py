@@ -1,4 +1,7 @@
-"""Colours of the token maps, "#rrggbbaa"; they lie on grey anatomy, below coloured contours."""
+"""Colours of the token maps, "#rrggbbaa"; they lie on grey anatomy, below coloured contours.
+
+One place for the layers of the plugin and for the pictures of a document.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,8 @@ NEVER = "#2b3a6758"
 _ONCE_TO_OFTEN = ("#ffe08a98", "#f77f00a8", "#b3001bb8")
 CHOSEN = "#00e5ffb0"
 """The token that was clicked on; no other map has this cyan."""
+DIFFERENCES = ("#56b4e9", "#d55e00", "#f0e442")
+"""Voxels that were added, lost and changed: Okabe and Ito's, which the colour-blind tell apart."""
 
 
 def left(stages: int) -> list[str]:
