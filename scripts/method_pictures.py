@@ -77,7 +77,7 @@ def take(output: Path, wanted: list[str]) -> Iterator[Path]:
             if row.current() != name:
                 result_of(dock, row.buttons[name].click)
             for view in METHODS[name].views:
-                dock.maps.choose(view.kind)
+                dock.view.maps.choose(view.kind)
                 settle()
                 path = output / f"{name}-{view.kind}.png"
                 save(viewer, dock, path)

@@ -43,7 +43,7 @@ class Controls(QWidget):
         The user clicked on another method or control.
     setting_changed : Signal(float)
         The user moved the slider.
-    segment, cancel, keep, find_devices : Signal()
+    segment, cancel, keep, undo, find_devices : Signal()
         A button was pressed.
     open_model : Signal(str)
         The user chose a model file.
@@ -56,6 +56,7 @@ class Controls(QWidget):
     segment = Signal()
     cancel = Signal()
     keep = Signal()
+    undo = Signal()
     find_devices = Signal()
     open_model = Signal(str)
 
@@ -67,10 +68,12 @@ class Controls(QWidget):
         self.device = _combo("Where to compute; press the arrow to list this computer's cards.")
         self.precision = _combo("bfloat16 is faster where the processor has it.")
         self.setting = SettingSlider()
+        self.choices = QWidget()
         self.settings = QCollapsible("Settings")
         self.segment_button = QPushButton("Segment")
         self.cancel_button = QPushButton("Cancel")
         self.keep_button = QPushButton("Keep for comparison")
+        self.undo_button = QPushButton("Undo")
         self.open_button = QToolButton()
         self.progress = QProgressBar()
         self._refresh = QToolButton()
@@ -96,10 +99,12 @@ class Controls(QWidget):
         self.keep_button.setToolTip(
             "Leave this result in the viewer under its own name; the next run makes new layers"
         )
+        self.undo_button.setToolTip("Show the result before this one again")
         self.progress.setAlignment(Qt.AlignmentFlag.AlignCenter)
 
     def _lay_out(self) -> None:
-        form = QFormLayout()
+        form = QFormLayout(self.choices)
+        form.setContentsMargins(0, 0, 0, 0)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
         form.addRow("Image", self.image)
         form.addRow("Model", _beside(self.task, self.open_button))
@@ -115,13 +120,16 @@ class Controls(QWidget):
         buttons = QHBoxLayout()
         buttons.addWidget(self.segment_button, 2)
         buttons.addWidget(self.cancel_button, 1)
+        after = QHBoxLayout()
+        after.addWidget(self.keep_button, 2)
+        after.addWidget(self.undo_button, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(form)
+        layout.addWidget(self.choices)
         layout.addWidget(self.settings)
         layout.addLayout(buttons)
         layout.addWidget(self.progress)
-        layout.addWidget(self.keep_button)
+        layout.addLayout(after)
 
     def _connect(self) -> None:
         self.image.currentIndexChanged.connect(lambda _: self.image_changed.emit())
@@ -133,7 +141,8 @@ class Controls(QWidget):
         self.setting.moved.connect(self._on_setting)
         for button, signal in (
             (self.segment_button, self.segment), (self.cancel_button, self.cancel),
-            (self.keep_button, self.keep), (self._refresh, self.find_devices),
+            (self.keep_button, self.keep), (self.undo_button, self.undo),
+            (self._refresh, self.find_devices),
         ):  # fmt: skip
             button.clicked.connect(lambda _, signal=signal: signal.emit())
         self.open_button.clicked.connect(lambda _: self._on_open())
@@ -195,12 +204,30 @@ class Controls(QWidget):
             self._values[str(choice.model.path)] = setting
         self._offer_setting()
 
-    def set_busy(self, busy: bool, summary: str = "") -> None:
-        """Show that a run goes on, or not and what the last one did."""
+    def set_busy(self, busy: bool, summary: str = "", locked: bool = False) -> None:
+        """Show that a run goes on, or not and what the last one did.
+
+        Parameters
+        ----------
+        busy : bool
+            Whether something runs.
+        summary : str
+            What the last run did.
+        locked : bool
+            Whether the choices wait too: a slider moved by chance must not end longer work.
+        """
         self.segment_button.setEnabled(not busy)
         self.cancel_button.setEnabled(busy)
+        for choices in (self.choices, self.settings):
+            choices.setEnabled(not locked)
         if not busy:
             self.show_progress(0, 0, summary)
+
+    def offer_results(self, keep: bool, undo: bool, visible: bool) -> None:
+        """Offer what can be done with a result, where there is one."""
+        for button, useful in ((self.keep_button, keep), (self.undo_button, undo)):
+            button.setVisible(visible)
+            button.setEnabled(useful)
 
     def show_progress(self, done: int, total: int, what: str) -> None:
         """Show how far a run is; a total of 0 means that nobody knows."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,21 +10,14 @@ from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_sparseseg.errors import InputError, SparseSegError
-from napari_sparseseg.plugin import maps
 from napari_sparseseg.plugin.closing import ClosingWidget
 from napari_sparseseg.plugin.controls import Controls
 from napari_sparseseg.plugin.geometry import Scan
 from napari_sparseseg.plugin.layers import ResultLayers, is_result
-from napari_sparseseg.plugin.map_panel import MapPanel
-from napari_sparseseg.plugin.panels import (
-    Message,
-    Results,
-    ScrollingColumn,
-    Structures,
-    summary,
-)
-from napari_sparseseg.plugin.pointer import Pointer
-from napari_sparseseg.plugin.runner import Answer, Request, Runner
+from napari_sparseseg.plugin.panels import Message, ScrollingColumn
+from napari_sparseseg.plugin.result_view import ResultView
+from napari_sparseseg.plugin.runner import Answer, Request, Runner, Work
+from napari_sparseseg.plugin.shown import Shown
 from napari_sparseseg.plugin.words import origin
 from napari_sparseseg.report import NOTICE
 from napari_sparseseg.weights import find_model, models
@@ -32,8 +25,6 @@ from napari_sparseseg.weights import find_model, models
 if TYPE_CHECKING:
     import napari
     from napari.layers import Image
-
-    from napari_sparseseg.session import Segmentation
 
 REST_MS = 250
 """How long the slider has to rest before the network runs again."""
@@ -44,16 +35,6 @@ _TITLE_BUTTONS = 118
 _NO_IMAGE = (
     "There is no image to segment; open a scan, or the sample under File > Open Sample > SparseSeg."
 )
-
-
-@dataclass
-class _Shown:
-    """What is shown of one image: the layers, what was asked for, and whether it was kept."""
-
-    layers: ResultLayers
-    request: Request
-    result: Segmentation
-    kept: bool = False
 
 
 class SparseSegDock(ClosingWidget):
@@ -67,24 +48,24 @@ class SparseSegDock(ClosingWidget):
     Attributes
     ----------
     segmented : Signal(Segmentation)
-        A result is shown.
+        A new result is shown.
+    changed : Signal()
+        Another result is shown, or none.
     refused : Signal(str)
         A request did not work out; the sentence that is shown.
     """
 
     segmented = Signal(object)
+    changed = Signal()
     refused = Signal(str)
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__()
         self._viewer = napari_viewer
-        self._results: dict[object, _Shown] = {}
+        self._results: dict[object, Shown] = {}
         self.controls = Controls()
         self.message = Message()
-        self.maps = MapPanel()
-        self.structures = Structures()
-        self.results = Results()
-        self.pointer = Pointer(napari_viewer, self._shown_layers)
+        self.view = ResultView(napari_viewer, self._results)
         self.runner = Runner()
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
@@ -101,9 +82,7 @@ class SparseSegDock(ClosingWidget):
         content = QWidget()
         column = QVBoxLayout(content)
         column.setContentsMargins(6, 6, 6, 6)
-        for widget in (
-            self.controls, self.message, self.maps, self.pointer, self.structures, self.results
-        ):  # fmt: skip
+        for widget in (self.controls, self.message, self.view):
             column.addWidget(widget)
         column.addStretch(1)
         self._column = ScrollingColumn(content)
@@ -126,10 +105,9 @@ class SparseSegDock(ClosingWidget):
         controls.segment.connect(self.segment)
         controls.cancel.connect(self.cancel)
         controls.keep.connect(self.keep)
+        controls.undo.connect(self.undo)
         controls.open_model.connect(self.open_model)
         controls.find_devices.connect(runner.find_devices)
-        self.maps.chosen.connect(self._on_map)
-        self.pointer.clicked.connect(self._on_click)
         self._rest.timeout.connect(self._run)
         runner.progressed.connect(controls.show_progress)
         runner.devices_found.connect(controls.set_devices)
@@ -156,18 +134,18 @@ class SparseSegDock(ClosingWidget):
         layers = [x for x in self._viewer.layers if isinstance(x, Image) and not is_result(x)]
         self.controls.set_images((layer.unique_id, layer.name) for layer in layers)
         known = {layer.unique_id for layer in layers}
-        self._results = {k: v for k, v in self._results.items() if k in known}
+        for gone in self._results.keys() - known:
+            del self._results[gone]
 
-    def _image(self) -> Image | None:
+    def image(self) -> Image | None:
+        """Return the chosen image layer, None if there is none."""
         chosen = self.controls.image.currentData()
         return next((x for x in self._viewer.layers if x.unique_id == chosen), None)
 
-    def _shown(self) -> _Shown | None:
+    @property
+    def shown(self) -> Shown | None:
+        """What is shown of the chosen image, None if nothing is."""
         return self._results.get(self.controls.image.currentData())
-
-    def _shown_layers(self) -> ResultLayers | None:
-        shown = self._shown()
-        return shown.layers if shown is not None else None
 
     # What the user does
 
@@ -189,7 +167,7 @@ class SparseSegDock(ClosingWidget):
 
     def keep(self) -> None:
         """Leave the shown result in the viewer; the next run makes new layers."""
-        image, shown = self._image(), self._shown()
+        image, shown = self.image(), self.shown
         if image is None or shown is None or shown.kept:
             return
         title = origin(shown.result.report)
@@ -198,6 +176,46 @@ class SparseSegDock(ClosingWidget):
         shown.kept = True
         self.message.show_note(f"Kept as {image.name} segmentation ({title}).")
         self._show_result()
+
+    def undo(self) -> None:
+        """Show the result before this one again."""
+        shown = self.shown
+        if shown is None or not shown.earlier:
+            return
+        shown.go_back()
+        self._show_answer(shown)
+        self._restore_choice()
+        self.message.show_note(f"Back to {origin(shown.result.report)}.")
+
+    def show_answer(self, answer: Answer) -> None:
+        """Show a result that is there already, of the chosen image; undo leads back."""
+        shown = self.shown
+        if shown is not None:
+            shown.show_next(answer)
+            self._show_answer(shown)
+            self._restore_choice()
+
+    def perform(self, work: Work, done: Callable[[Any], None], request: Request) -> None:
+        """Do long work on a session beside the window, with progress and Cancel.
+
+        Parameters
+        ----------
+        work : callable
+            See :data:`runner.Work`.
+        done : callable
+            Gets what it returns, in the thread of the window.
+        request : Request
+            Whose session it needs.
+        """
+        self.message.dismiss()
+        self._rest.stop()
+
+        def finish(value: Any) -> None:
+            self._idle()
+            done(value)
+
+        self.controls.set_busy(True, locked=True)
+        self.runner.perform(request, work, finish)
 
     def open_model(self, path: str) -> None:
         """Offer the model of a file and choose it, or say why that cannot be.
@@ -222,53 +240,37 @@ class SparseSegDock(ClosingWidget):
         self.message.dismiss()
         self._rest.stop()
         self.runner.forget()
-        self._restore_maps()
+        self.view.restore()
 
     def _on_choice(self) -> None:
         """Run another method or control at once where there is something to compare it with."""
         self.message.dismiss()
-        self._restore_maps()
-        if self._shown() is not None or (self.runner.busy and self.runner.follows):
+        self.view.restore()
+        if self.shown is not None or (self.runner.busy and self.runner.follows):
             self._run()
 
     def _on_setting(self) -> None:
         self.message.dismiss()
-        shown = self._shown()
+        shown = self.shown
         if not self.runner.follows:
             if shown is not None:
                 name = self.controls.setting.label.text().lower()
                 self.message.show_note(f"Press Segment to segment with this {name}.")
             return
-        if shown is not None:
+        if shown is not None and self.view.previews():
             self._preview(shown)
         self._rest.start()
 
-    def _preview(self, shown: _Shown) -> None:
+    def _preview(self, shown: Shown) -> None:
         """Show at once what the first stage would let go on, if the shown method can tell."""
         try:
             request = self._request()
         except SparseSegError:
             return  # the run says so
-        trace = shown.result.trace
-        if maps.view_of(trace, "kept") is None or not request.shares_session(shown.request):
-            return
-        preview = self.runner.preview(request)
-        if preview is not None:
-            states = maps.preview_map(preview, trace)
-            shown.layers.preview(states)
-            if self.maps.current() == "kept":
-                self.maps.explain_preview(maps.preview_legend(states, trace))
-
-    def _on_map(self, which: str, stage: int) -> None:
-        for shown in self._results.values():
-            shown.layers.choose(which, stage)
-        self._show_map()
-        self.pointer.follow()
-
-    def _on_click(self, place: tuple[float, ...]) -> None:
-        layers = self._shown_layers()
-        if layers is not None and layers.map == "dependencies" and layers.pick(place):
-            self._show_map()
+        if request.shares_session(shown.request):
+            preview = self.runner.preview(request)
+            if preview is not None:
+                self.view.preview(preview)
 
     # What the engine does
 
@@ -284,7 +286,7 @@ class SparseSegDock(ClosingWidget):
         self.runner.request(request)
 
     def _request(self) -> Request:
-        image, choice = self._image(), self.controls.choice()
+        image, choice = self.image(), self.controls.choice()
         if image is None:
             raise InputError(_NO_IMAGE)
         if choice is None:
@@ -300,31 +302,37 @@ class SparseSegDock(ClosingWidget):
         )
 
     def _on_answer(self, answer: Answer) -> None:
-        image = self._image()
+        image = self.image()
         if image is None or self._rest.isActive():
             return  # the slider has moved on: its run comes in a moment
-        layers = self._shown_layers() or ResultLayers(self._viewer)
-        request, result = answer.request, answer.result
-        self._results[image.unique_id] = _Shown(layers, request, result)
-        self.maps.offer(result.trace)
-        layers.map, layers.stage = self.maps.current(), self.maps.current_stage()
-        layers.show(image, request.scan, result)
-        self._show_result()
-        if request.scan.assumed:
+        shown = self.shown
+        if shown is None:
+            shown = self._results[image.unique_id] = Shown(ResultLayers(self._viewer), answer)
+        else:
+            shown.show_next(answer)
+        self._show_answer(shown)
+        if answer.request.scan.assumed:
             self.message.show_note(
                 f"{image.name} does not say how the patient lies in it: its axes were taken as "
                 "right, anterior and superior."
             )
-        self.segmented.emit(result)
+        self.segmented.emit(answer.result)
+
+    def _show_answer(self, shown: Shown) -> None:
+        """Bring layers and panels to what is shown of the chosen image."""
+        image = self.image()
+        assert image is not None
+        self.view.fill(shown, image)
+        self._show_result()
 
     def _on_cancelled(self) -> None:
         self._idle()
-        self._restore_maps()
+        self.view.restore()
         self.message.show_note("Cancelled; nothing was changed.")
 
     def _on_failed(self, error: Exception) -> None:
         self._idle()
-        self._restore_maps()
+        self.view.restore()
         self._restore_choice()
         if isinstance(error, SparseSegError):
             self._refuse(str(error))
@@ -341,15 +349,9 @@ class SparseSegDock(ClosingWidget):
         self.message.show_error(sentence)
         self.refused.emit(sentence)
 
-    def _restore_maps(self) -> None:
-        """Take back what slider moves showed ahead of their result."""
-        for shown in self._results.values():
-            shown.layers.restore()
-        self._show_map()
-
     def _restore_choice(self) -> None:
         """Put method, control and slider back to what is shown."""
-        shown = self._shown()
+        shown = self.shown
         if shown is not None:
             self.controls.show_choice(shown.request.choice, shown.request.setting)
 
@@ -357,35 +359,20 @@ class SparseSegDock(ClosingWidget):
 
     def _idle(self) -> None:
         """Show that nothing runs, and in short what is there."""
-        shown = self._shown()
-        result = shown.result if shown is not None else None
-        saved = maps.blocks_saved(result.trace) if result is not None else 0.0
-        self.controls.set_busy(False, summary(result.report, saved) if result is not None else "")
+        self.controls.set_busy(False, self.view.summary())
 
     def _show_result(self) -> None:
+        shown = self.shown
+        self.view.display(shown)
         if not self.runner.busy:
             self._idle()
-        shown = self._shown()
-        panels = (self.maps, self.pointer, self.structures, self.results)
-        for panel in (*panels, self.controls.keep_button):
-            panel.setVisible(shown is not None)
-        if shown is not None:
-            result = shown.result
-            self.controls.keep_button.setEnabled(not shown.kept)
-            self.maps.offer(result.trace)
-            shown.layers.choose(self.maps.current(), self.maps.current_stage())
-            self._show_map()
-            self.structures.show_report(result.report, result.colors)
-            self.results.show_report(result.report, maps.blocks_saved(result.trace))
-        self.pointer.follow()
+        self.controls.offer_results(
+            keep=shown is not None and not shown.kept,
+            undo=shown is not None and bool(shown.earlier),
+            visible=shown is not None,
+        )
         self._column.fit()
-
-    def _show_map(self) -> None:
-        shown = self._shown()
-        if shown is not None:
-            choice = shown.request.choice
-            remark = f"{choice.rule.title}: {choice.rule.about}" if choice.sparsifier else ""
-            self.maps.explain(shown.result.trace, shown.layers.token, remark)
+        self.changed.emit()
 
     def _release(self) -> None:
         """Stop and free everything."""
