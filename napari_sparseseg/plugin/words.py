@@ -6,19 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from napari_sparseseg.fates import stage_name
 from napari_sparseseg.methods import METHODS
 from napari_sparseseg.tokens import TokenTrace
-
-
-def stage_name(trace: TokenTrace, stage: int) -> str:
-    """Name a stage, from 1: by its number, or by the block that it decides on.
-
-    A token that is skipped sits out one block, so there are as many stages as such blocks and
-    only the block is worth telling.
-    """
-    if trace.fate == "skipped":
-        return f"block {trace.stages[stage - 1] + 1}"
-    return f"stage {stage}"
 
 
 def stage_choices(trace: TokenTrace) -> list[str]:
