@@ -43,7 +43,7 @@ class Controls(QWidget):
         The user clicked on another method or control.
     setting_changed : Signal(float)
         The user moved the slider.
-    segment, cancel, keep, undo, find_devices : Signal()
+    segment, cancel, keep, undo, inspect, find_devices : Signal()
         A button was pressed.
     open_model : Signal(str)
         The user chose a model file.
@@ -57,6 +57,7 @@ class Controls(QWidget):
     cancel = Signal()
     keep = Signal()
     undo = Signal()
+    inspect = Signal()
     find_devices = Signal()
     open_model = Signal(str)
 
@@ -72,8 +73,9 @@ class Controls(QWidget):
         self.settings = QCollapsible("Settings")
         self.segment_button = QPushButton("Segment")
         self.cancel_button = QPushButton("Cancel")
-        self.keep_button = QPushButton("Keep for comparison")
+        self.keep_button = QPushButton("Keep")
         self.undo_button = QPushButton("Undo")
+        self.inspect_button = QPushButton("Inspect")
         self.open_button = QToolButton()
         self.progress = QProgressBar()
         self._refresh = QToolButton()
@@ -99,6 +101,9 @@ class Controls(QWidget):
         self.keep_button.setToolTip(
             "Leave this result in the viewer under its own name; the next run makes new layers"
         )
+        self.inspect_button.setToolTip(
+            "Look at single tokens, compare with the dense twin, see where pruning may be unsafe"
+        )
         self.undo_button.setToolTip("Show the result before this one again")
         self.progress.setAlignment(Qt.AlignmentFlag.AlignCenter)
 
@@ -121,8 +126,8 @@ class Controls(QWidget):
         buttons.addWidget(self.segment_button, 2)
         buttons.addWidget(self.cancel_button, 1)
         after = QHBoxLayout()
-        after.addWidget(self.keep_button, 2)
-        after.addWidget(self.undo_button, 1)
+        for button in (self.inspect_button, self.keep_button, self.undo_button):
+            after.addWidget(button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.choices)
@@ -141,7 +146,8 @@ class Controls(QWidget):
         self.setting.moved.connect(self._on_setting)
         for button, signal in (
             (self.segment_button, self.segment), (self.cancel_button, self.cancel),
-            (self.keep_button, self.keep), (self.undo_button, self.undo),
+            (self.inspect_button, self.inspect), (self.keep_button, self.keep),
+            (self.undo_button, self.undo),
             (self._refresh, self.find_devices),
         ):  # fmt: skip
             button.clicked.connect(lambda _, signal=signal: signal.emit())
@@ -228,6 +234,7 @@ class Controls(QWidget):
         for button, useful in ((self.keep_button, keep), (self.undo_button, undo)):
             button.setVisible(visible)
             button.setEnabled(useful)
+        self.inspect_button.setVisible(visible)
 
     def show_progress(self, done: int, total: int, what: str) -> None:
         """Show how far a run is; a total of 0 means that nobody knows."""

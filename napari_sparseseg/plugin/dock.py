@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import napari
     from napari.layers import Image
 
+    from napari_sparseseg.plugin.inspector.panel import Inspector
+
 REST_MS = 250
 """How long the slider has to rest before the network runs again."""
 
@@ -62,6 +64,7 @@ class SparseSegDock(ClosingWidget):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__()
         self._viewer = napari_viewer
+        self._inspector: Inspector | None = None
         self._results: dict[object, Shown] = {}
         self.controls = Controls()
         self.message = Message()
@@ -106,6 +109,7 @@ class SparseSegDock(ClosingWidget):
         controls.cancel.connect(self.cancel)
         controls.keep.connect(self.keep)
         controls.undo.connect(self.undo)
+        controls.inspect.connect(self.open_inspector)
         controls.open_model.connect(self.open_model)
         controls.find_devices.connect(runner.find_devices)
         self._rest.timeout.connect(self._run)
@@ -186,6 +190,19 @@ class SparseSegDock(ClosingWidget):
         self._show_answer(shown)
         self._restore_choice()
         self.message.show_note(f"Back to {origin(shown.result.report)}.")
+
+    def open_inspector(self) -> Inspector:
+        """Open the inspector below the canvas, or bring it to the front."""
+        from napari_sparseseg.plugin.inspector.panel import TITLE, Inspector
+
+        if self._inspector is None:
+            inspector = self._inspector = Inspector(self._viewer, self)
+            inspector.closing.connect(self._on_inspector_closed)
+            self._viewer.window.add_dock_widget(inspector, name=TITLE, area="bottom")
+        return self._inspector
+
+    def _on_inspector_closed(self) -> None:
+        self._inspector = None
 
     def show_answer(self, answer: Answer) -> None:
         """Show a result that is there already, of the chosen image; undo leads back."""
