@@ -16,6 +16,7 @@ _LEFT = ("#0b0924d0", "#641a80b0", "#d3436e90")
 KEPT = "#00c89628"
 SOME_BLOCKS = "#f5a84270"
 GOES_ON = "#35b5ff38"
+CLEAR = "#00000000"
 # Depth has an order, so it gets a ramp whose lightness grows evenly (viridis).
 _SHALLOW_TO_DEEP = ("#44015480", "#3b528b80", "#21918c80", "#5ec96280", "#fde72580")
 # Counts from 0: nothing to see, then ever hotter.
