@@ -22,6 +22,7 @@ RANDOM = "random"
 
 _PICK_RADIUS = 6  # points
 _LEAST_DICE_SPAN = 0.01  # smaller differences shall look small
+_HEADROOM = 1.1
 _SMALL, _TINY = 8, 7  # points
 
 
@@ -69,7 +70,8 @@ def draw_sweep(
     list of Axes
         The panels. The line of the own rule has the gid `OWN` and markers that can be picked;
         its points run from the largest setting to the smallest. That of the random control,
-        dashed, has the gid `RANDOM`; it has no seconds, see :class:`Sweep`.
+        dashed, has the gid `RANDOM`; it is in the first panel alone, for it runs as many tokens,
+        and its seconds are no fair measure (see :class:`Sweep`).
     """
     palette = _DARK if dark else _LIGHT
     figure.clear()
@@ -77,8 +79,8 @@ def draw_sweep(
     figure.set_facecolor(palette.ground)
     panels: tuple[tuple[str, Callable[[SweepPoint], float | None], bool], ...] = (
         (f"Dice to {'reference' if sweep.has_reference else 'dense'}", sweep.quality, True),
-        ("Seconds a run", lambda point: point.seconds, False),
-        ("GMACs", lambda point: point.gmacs, True),
+        ("Time of a run (s)", lambda point: point.seconds, False),
+        ("Compute (GMACs)", lambda point: point.gmacs, False),
     )
     axes = [figure.add_subplot(1, len(panels), place + 1) for place in range(len(panels))]
     for panel, (title, value, with_random) in zip(axes, panels, strict=True):
@@ -89,8 +91,8 @@ def draw_sweep(
         _mark(panel, sweep, value, chosen, proposed, palette)
     _widen(axes[0])
     for panel in axes[1:]:
-        panel.set_ylim(bottom=0)
-    _explain(figure, axes[0], sweep, proposed, palette)
+        panel.set_ylim(0, panel.dataLim.y1 * _HEADROOM)
+    _explain(figure, axes[0], sweep, chosen, proposed, palette)
     return axes
 
 
@@ -161,14 +163,19 @@ def _widen(axes: Axes) -> None:
 
 
 def _explain(
-    figure: Figure, axes: Axes, sweep: Sweep, proposed: float | None, palette: _Palette
+    figure: Figure,
+    axes: Axes,
+    sweep: Sweep,
+    chosen: float | None,
+    proposed: float | None,
+    palette: _Palette,
 ) -> None:
     """Put the legend above the panels."""
     titles = {
-        OWN: f"{METHODS[sweep.method].title}",
-        RANDOM: "as many tokens at random",
+        OWN: METHODS[sweep.method].title,
+        RANDOM: "random control",
         "proposed": f"proposed: {proposed:g}" if proposed is not None else "",
-        "chosen": "chosen",
+        "chosen": f"chosen: {chosen:g}" if chosen is not None else "",
     }
     lines = {str(line.get_gid()): line for line in axes.get_lines()}
     shown = [gid for gid in titles if gid in lines]
@@ -180,6 +187,6 @@ def _explain(
         frameon=False,
         fontsize=_SMALL,
         labelcolor=palette.ink,
-        handlelength=2.2,
+        handlelength=2,
         columnspacing=1.2,
     )

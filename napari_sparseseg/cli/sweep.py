@@ -107,11 +107,11 @@ def _sweep(
         from napari_sparseseg.analysis.compare import matched
         from napari_sparseseg.analysis.sweep import (
             SWEEP_FILES,
-            checked_tolerance,
             planned_settings,
             sweep,
             write_sweep,
         )
+        from napari_sparseseg.analysis.swept import checked_tolerance
         from napari_sparseseg.files import read_volume
         from napari_sparseseg.segmenter import Segmenter
         from napari_sparseseg.together import check_targets
@@ -129,7 +129,8 @@ def _sweep(
         with segmenter.open(volume, progress) as session:
             result = sweep(session, planned, reference=truth, random=random, progress=progress)
         progress(0, 1, "Writing")
-        write_sweep(result, out, overwrite=overwrite)
+        proposed = result.propose(tolerance).setting
+        write_sweep(result, out, proposed=proposed, overwrite=overwrite)
     return result
 
 
@@ -156,8 +157,9 @@ def _summarise(swept: Sweep, tolerance: float, out: Path) -> str:
         f"Model     {swept.model}, {facts['device']}, {facts['precision']}\n\n"
         f"{table(_rows(swept))}\n\n"
         f"Proposal  {swept.control} {proposed.setting:g}: the smallest here that loses at most "
-        f"{tolerance:g} of the mean Dice to {than}; {proposed.seconds:.2f} s of {dense.seconds:.2f}"
-        f" s, {100 * proposed.gmacs / swept.dense_gmacs:.0f} % of the dense GMACs\n"
+        f"{tolerance:g} of the mean Dice to {than}\n"
+        f"          {proposed.seconds:.2f} s where 1 takes {dense.seconds:.2f} s, "
+        f"{100 * proposed.gmacs / swept.dense_gmacs:.0f} % of the dense GMACs\n"
         f"Files     {', '.join(str(out / name) for name in SWEEP_FILES)}\n"
         f"{facts['notice']}"
     )
