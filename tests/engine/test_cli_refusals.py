@@ -239,7 +239,7 @@ def no_links(*_: object) -> None:
     ("failing", "earlier", "air"),
     [
         ("trace.json", ["labels.nii.gz"], 512),
-        ("report.json", ["labels.nii.gz", *TRACE_FILES[:4], "trace.json"], 64),
+        ("report.json", ["labels.nii.gz", *TRACE_FILES[:5], "trace.json"], 64),
     ],
 )
 def test_an_output_that_fails_takes_the_others_back(
