@@ -208,8 +208,8 @@ def _where(tissue: Sequence[Share], left_out: Sequence[Share]) -> str:
     else:
         judgement = "errors are as frequent there as elsewhere"
     return (
-        f"Tokens that did not run every block hold {volume:.0%} of the volume outside air and "
-        f"{errors:.0%} of the errors in it: {judgement}."
+        f"Tokens that did not run every block hold {100 * volume:.0f} % of the volume outside air "
+        f"and {100 * errors:.0f} % of the errors in it: {judgement}."
     )
 
 
@@ -225,8 +225,8 @@ def _cause(shares: Sequence[Share], left_out: Sequence[Share]) -> str:
     part = new / total
     amount = "few" if part <= _FEW else "most" if part >= _MOST else "some"
     return (
-        f"The dense twin makes {1 - part:.0%} of all errors too: leaving tokens out caused "
-        f"{amount} of them ({new:,} new ones, {there:,} of these in tokens that did not run "
+        f"The dense twin makes {100 * (1 - part):.0f} % of all errors too: leaving tokens out "
+        f"caused {amount} of them ({new:,} new ones, {there:,} of these in tokens that did not run "
         "every block)."
     )
 

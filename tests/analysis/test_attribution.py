@@ -16,36 +16,7 @@ from napari_sparseseg.analysis.attribution import (
     attribute,
     structure_tokens,
 )
-from napari_sparseseg.analysis.patches import TokenIndex
-from napari_sparseseg.tokens import TokenGrid, TokenTrace
-from napari_sparseseg.volume import Volume
-
-RAN = {"air": "000", "early": "100", "late": "110", "kept": "111", "some": "101"}
-LEFT = {"early": 1, "late": 2}
-
-
-def trace_of(fates: list[str], patch: int = 2, method: str = "stp") -> TokenTrace:
-    """Make a trace of a row of tokens, 3 blocks and 2 stages."""
-    grid = TokenGrid.over((len(fates) * patch, patch, patch), np.eye(4), patch)
-    ran = np.array([[mark == "1" for mark in RAN[fate]] for fate in fates])
-    return TokenTrace(
-        grid=grid,
-        method=method,
-        stages=(1, 2),
-        air=np.array([fate == "air" for fate in fates]).reshape(grid.shape),
-        importance=np.full((2, *grid.shape), np.nan, dtype=np.float32),
-        left_stage=np.array([LEFT.get(fate, 0) for fate in fates], np.uint8).reshape(grid.shape),
-        ran=ran.T.reshape(3, *grid.shape),
-    )
-
-
-def scan_of(trace: TokenTrace) -> np.ndarray:
-    """Give an empty scan of 1 mm voxels below the tokens."""
-    return np.zeros([n * p for n, p in zip(trace.grid.shape, trace.grid.patch, strict=True)], bool)
-
-
-def index_of(trace: TokenTrace) -> TokenIndex:
-    return TokenIndex.of(trace.grid, Volume(scan_of(trace), np.eye(4)))
+from tests.analysis.rows import RAN, index_of, scan_of, trace_of
 
 
 def test_by_hand() -> None:
@@ -73,8 +44,8 @@ def test_by_hand() -> None:
     assert (found.volume_share(early), found.error_share(early)) == (0.25, 0.5)
     assert found.rate(early) == 3 / 8
     assert found.verdict == (
-        "Tokens that did not run every block hold 67% of the volume outside air and 60% of the "
-        "errors in it: errors are as frequent there as elsewhere. The dense twin makes 50% of "
+        "Tokens that did not run every block hold 67 % of the volume outside air and 60 % of the "
+        "errors in it: errors are as frequent there as elsewhere. The dense twin makes 50 % of "
         "all errors too: leaving tokens out caused some of them (3 new ones, 2 of these in "
         "tokens that did not run every block)."
     )
@@ -88,7 +59,7 @@ def test_without_the_dense_twin_nothing_is_called_new() -> None:
     found = attribute(trace, index_of(trace), errors)
     assert [share.new_errors for share in found.shares] == [None, None]
     assert found.verdict.endswith(
-        "50% of the volume outside air and 100% of the errors in it: errors gather there."
+        "50 % of the volume outside air and 100 % of the errors in it: errors gather there."
     )
 
 
@@ -114,22 +85,22 @@ def test_verdicts_that_need_no_figures() -> None:
     ("new", "expected"),
     [
         (0, "The dense twin makes all errors too: leaving tokens out caused none."),
-        (2, "80% of all errors too: leaving tokens out caused few of them (2 new ones, 2 of"),
-        (9, "10% of all errors too: leaving tokens out caused most of them (9 new ones, 9 of"),
+        (2, "80 % of all errors too: leaving tokens out caused few of them (2 new ones, 2 of"),
+        (9, "10 % of all errors too: leaving tokens out caused most of them (9 new ones, 9 of"),
     ],
 )
 def test_the_verdict_tells_whether_pruning_is_to_blame(new: int, expected: str) -> None:
     shares = (Share("kept", 8, 900, 0, 0), Share("pruned at stage 1", 1, 100, 10, new))
 
     verdict = Attribution(shares).verdict
-    assert "hold 10% of the volume outside air and 100% of the errors" in verdict
+    assert "hold 10 % of the volume outside air and 100 % of the errors" in verdict
     assert expected in verdict
 
 
 def test_errors_that_keep_away_are_told() -> None:
     shares = (Share("kept", 5, 500, 90, None), Share("pruned at stage 1", 5, 500, 10, None))
 
-    assert Attribution(shares).verdict.endswith("10% of the errors in it: errors are rarer there.")
+    assert Attribution(shares).verdict.endswith("10 % of the errors in it: errors are rarer there.")
 
 
 @settings(max_examples=50, deadline=None)
