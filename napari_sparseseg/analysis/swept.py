@@ -8,6 +8,9 @@ from typing import Any
 
 from napari_sparseseg.errors import InputError
 
+TOLERANCE = 0.005
+"""Loss of mean Dice that a proposed setting may cost where none is named."""
+
 _ROUNDING = 1e-9  # 0.9 - 0.005 is not 0.895 in binary
 
 
@@ -109,7 +112,7 @@ class Sweep:
         """Return the mean Dice that counts: to the reference if there is one, else to dense."""
         return point.mean_to_reference if self.has_reference else point.mean_to_dense
 
-    def propose(self, tolerance: float) -> SweepPoint:
+    def propose(self, tolerance: float = TOLERANCE) -> SweepPoint:
         """Return the smallest setting that costs no more Dice than the tolerance.
 
         The mean Dice of a setting, see :meth:`quality`, is compared with that at setting 1; it

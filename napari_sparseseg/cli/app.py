@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from dataclasses import asdict
 from typing import Annotated, NoReturn
 
@@ -32,6 +33,8 @@ app = typer.Typer(
 
 def main() -> NoReturn:
     """Run the command that the arguments name, and leave with its exit code."""
+    # What a library will change in a later version is nothing that a user can put right.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"monai\.")
     try:
         app(prog_name="sparseseg")
     except SparseSegError as error:

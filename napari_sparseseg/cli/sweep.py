@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from napari_sparseseg.analysis.swept import TOLERANCE, checked_tolerance
 from napari_sparseseg.cli.shared import (
     DeviceOption,
     ModelOption,
@@ -73,7 +74,7 @@ def sweep(
             metavar="T",
             help="Mean Dice that the proposed setting may lose against setting 1.",
         ),
-    ] = 0.005,
+    ] = TOLERANCE,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Segment a scan at many settings, to see what Dice, time and compute lose or gain.
@@ -111,7 +112,6 @@ def _sweep(
             sweep,
             write_sweep,
         )
-        from napari_sparseseg.analysis.swept import checked_tolerance
         from napari_sparseseg.files import read_volume
         from napari_sparseseg.segmenter import Segmenter
         from napari_sparseseg.together import check_targets

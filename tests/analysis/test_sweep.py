@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +34,7 @@ from napari_sparseseg.session import Segmentation, Session
 from napari_sparseseg.volume import Volume
 from napari_sparseseg.weights import ModelInfo
 from tests.analysis.sweeps import point, swept
+from tests.engine.checks import files_up_to, snapshot
 from tests.quality.tiny import make_model, make_scan
 
 Results = dict[tuple[str, float], Segmentation]
@@ -242,9 +241,9 @@ def test_a_setting_out_of_range_is_refused_before_any_run(session: Session, sett
 
 
 def test_a_model_without_a_setting_is_refused(tmp_path: Path, scan: Volume) -> None:
-    with Segmenter(make_model(tmp_path, "dense"), "cpu", "float32").open(scan) as session:
-        with pytest.raises(InputError, match="no setting to sweep"):
-            sweep(session)
+    session = Segmenter(make_model(tmp_path, "dense"), "cpu", "float32").open(scan)
+    with session, pytest.raises(InputError, match="no setting to sweep"):
+        sweep(session)
 
 
 @pytest.mark.parametrize("spoil", ["moved", "cut", "unknown label"])
@@ -389,10 +388,6 @@ def test_without_a_reference_its_cells_are_empty(tmp_path: Path) -> None:
 MADE_UP = swept([point(1.0, [1.0, 1.0]), point(0.5, [0.9, 0.8])])
 
 
-def snapshot(folder: Path) -> dict[str, bytes]:
-    return {str(p): p.read_bytes() if p.is_file() else b"" for p in folder.rglob("*")}
-
-
 def mine(name: str) -> Callable[[Path], None]:
     return lambda folder: (folder.mkdir(), (folder / name).write_text("mine"))  # type: ignore
 
@@ -426,17 +421,6 @@ def test_a_folder_in_the_place_of_a_file_is_left_alone(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_one_sentence() -> None:
     with pytest.raises(OutputError, match=r"^/proc/new cannot be written: .*\.$"):
         write_sweep(MADE_UP, Path("/proc/new"))
-
-
-@contextmanager
-def files_up_to(size: int) -> Iterator[None]:
-    """Let no file grow past a size, as on a disk that fills up."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["new folder", "old files"])

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import signal
 import subprocess
 import termios
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
-from checks import snapshot
+from checks import files_up_to, snapshot
 from cli_checks import COMMAND, LIA, TINY, Sparseseg, assert_refused
 
 from napari_sparseseg.files import write_volume
@@ -217,17 +216,6 @@ def outputs(request: pytest.FixtureRequest, tmp_path: Path) -> list[Path]:
         for path in (paths[0], paths[2], *(folder / name for name in TRACE_FILES)):
             path.write_text("mine")
     return paths
-
-
-@contextmanager
-def files_up_to(size: int) -> Iterator[None]:
-    """Let no file grow past a size, as on a disk that fills up."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def no_links(*_: object) -> None:
