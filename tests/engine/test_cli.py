@@ -32,7 +32,8 @@ def test_help_and_the_list_of_models_are_quick(registry: Path) -> None:
     code = f"""
 import sys
 from napari_sparseseg.cli import main
-for text in ("--help", "segment --help", "sweep --help", "compare --help", "models", "models --json"):
+commands = ["segment", "sweep", "compare", "models"]
+for text in ("--help", *(f"{{command}} --help" for command in commands), "models", "models --json"):
     sys.argv = ["sparseseg", *text.split()]
     try:
         main()
