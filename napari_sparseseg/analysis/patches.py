@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -119,9 +120,11 @@ class TokenIndex:
             ``grid.shape``.
         """
         counts: NDArray[Any] = voxels
-        whole = (slice(None),) * 3
-        for axis, (along, part) in enumerate(zip(self.along, box or whole, strict=True)):
-            counts = _sums(counts, along[part], self.grid.shape[self.order[axis]], axis)
+        parts = box or (slice(None),) * 3
+        # slowest in memory first: the voxels are then read once, in slabs that lie in one piece
+        for axis in sorted(range(3), key=lambda axis: -abs(voxels.strides[axis])):
+            along, tokens = self.along[axis][parts[axis]], self.grid.shape[self.order[axis]]
+            counts = _sums(counts, along, tokens, axis)
         return self._of_grid(counts.astype(np.int64))
 
     def box(self, token: int) -> Box:
@@ -161,12 +164,12 @@ def _nearest(positions: NDArray[np.float64], tokens: int) -> NDArray[np.intp]:
 
 def _sums(values: NDArray[Any], along: NDArray[np.intp], tokens: int, axis: int) -> NDArray[Any]:
     """Sum the planes of each token along one axis, where they lie side by side."""
-    sums = np.zeros((*values.shape[:axis], tokens, *values.shape[axis + 1 :]), dtype=np.int32)
-    if len(along):
-        starts = np.flatnonzero(np.diff(along, prepend=along[0] - 1))
-        parts = np.add.reduceat(values, starts, axis=axis, dtype=np.int32)
-        sums[(slice(None),) * axis + (along[starts],)] = parts
-    return sums
+    sums = np.zeros((tokens, *np.delete(values.shape, axis)), dtype=np.int32)
+    planes = np.moveaxis(values, axis, 0)
+    bounds = [*np.flatnonzero(np.diff(along, prepend=-1)), len(along)]
+    for start, stop in pairwise(bounds):
+        np.add.reduce(planes[start:stop], axis=0, dtype=np.int32, out=sums[along[start]])
+    return np.moveaxis(sums, 0, axis)
 
 
 def _run(chosen: NDArray[np.bool_]) -> slice:
