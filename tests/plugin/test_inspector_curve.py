@@ -13,7 +13,7 @@ from napari.layers import Labels
 
 from napari_sparseseg.analysis.swept import Sweep, SweepPoint
 from napari_sparseseg.errors import InputError
-from napari_sparseseg.plugin.inspector.curve_tab import in_words, read_settings
+from napari_sparseseg.plugin.inspector.curve_data import in_words, read_settings
 from napari_sparseseg.volume import Volume
 
 from .conftest import WAIT
@@ -139,6 +139,16 @@ def test_curve_goes_with_the_model_and_not_with_a_cancelled_run(
     assert tab.sweep is swept
     assert tab.run_button.isEnabled()
     assert len(tab.plot.canvas.figure.axes[0].get_lines()[0].get_xdata()) == 2
+
+    dock.runner.forget()  # as another device does; the sweep is cancelled before it begins
+    gate = hold(dock.runner, "Loading the model")
+    tab.run_button.click()
+    qtbot.waitUntil(gate.reached.is_set, timeout=WAIT)
+    with qtbot.waitSignal(dock.runner.cancelled, timeout=WAIT):
+        dock.controls.cancel_button.click()
+        gate.open()
+    assert tab.sweep is swept
+    assert tab.run_button.isEnabled()
 
     click_method(qtbot, dock, "random")
     assert tab.sweep is swept

@@ -72,3 +72,11 @@ class CurvePlot(QWidget):
 
         if event.artist.get_gid() == OWN:
             self.picked.emit(float(event.artist.get_xdata()[event.ind[0]]))
+
+
+def is_dark(theme: str) -> bool:
+    """Tell whether a theme of napari is dark."""
+    from napari.utils.theme import get_theme
+
+    red, green, blue = get_theme(theme).background.as_rgb_tuple()[:3]
+    return 0.299 * red + 0.587 * green + 0.114 * blue < 128

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,9 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sparseseg.analysis.swept import TOLERANCE, Sweep, SweepPoint
-from napari_sparseseg.errors import InputError, SparseSegError
-from napari_sparseseg.plugin.inspector.curve_plot import CurvePlot
+from napari_sparseseg.errors import SparseSegError
+from napari_sparseseg.plugin.inspector.curve_data import POINTS, Curve, in_words, read_settings
+from napari_sparseseg.plugin.inspector.curve_plot import CurvePlot, is_dark
 from napari_sparseseg.plugin.inspector.references import reference_layers, reference_of
 from napari_sparseseg.plugin.inspector.tab import Tab
 from napari_sparseseg.plugin.runner import Answer
@@ -33,15 +34,10 @@ from napari_sparseseg.plugin.shown import twin_of
 if TYPE_CHECKING:
     from napari_sparseseg.methods import Control
     from napari_sparseseg.plugin.inspector.panel import Inspector
-    from napari_sparseseg.plugin.runner import Request
     from napari_sparseseg.plugin.shown import Shown
     from napari_sparseseg.progress import CancelToken, Progress
     from napari_sparseseg.session import Segmentation, Session
     from napari_sparseseg.volume import Volume
-
-RANDOM = "random"
-POINTS = 100
-"""A Dice point is a hundredth."""
 
 _NOTHING_SHOWN = "Segment a scan first."
 _PRESS = (
@@ -53,44 +49,6 @@ _OWN_RULE_ONLY = (
     "Choose the method's own rule to run its curve; random pruning can be shown beside it."
 )
 _SIDE_WIDTH = 250
-
-
-@dataclass(eq=False)
-class _Curve:
-    """A sweep, of what, and the result at each setting of the own rule."""
-
-    request: Request
-    sweep: Sweep | None = None
-    results: dict[float, Segmentation] = field(default_factory=dict)
-
-    def holds_for(self, request: Request) -> bool:
-        """Tell whether the points are of the scan, model and processor of another request."""
-        own = replace(request, choice=replace(request.choice, sparsifier=""))
-        return self.request.shares_session(own)
-
-    def add(self, point: SweepPoint, result: Segmentation) -> None:
-        """Take a point as it comes."""
-        before = self.sweep
-        if before is None:
-            report = result.report
-            self.sweep = Sweep(
-                model=report["model"],
-                method=report["method"],
-                control=report["setting"]["name"],
-                classes=result.classes[1:],
-                dense_gmacs=report["gmacs"]["dense"],
-                points=(point,),
-                random=(),
-                has_reference=point.dice_to_reference is not None,
-                facts={},
-            )
-        elif point.sparsifier == RANDOM:
-            drawn = before.random or (replace(before.points[0], sparsifier=RANDOM),)
-            self.sweep = replace(before, random=(*drawn, point))
-        else:
-            self.sweep = replace(before, points=(*before.points, point))
-        if point.sparsifier != RANDOM:
-            self.results[point.setting] = result
 
 
 class CurveTab(Tab):
@@ -107,13 +65,14 @@ class CurveTab(Tab):
     title = "Curve"
     about = "What Dice, time and compute lose or gain at each setting, and the setting to choose."
     swept = Signal(object)
+    _began = Signal(object)
     _found = Signal(object, object)
     _ended = Signal()
 
     def __init__(self, inspector: Inspector) -> None:
         super().__init__(inspector)
-        self._curve: _Curve | None = None
-        self._growing: _Curve | None = None
+        self._curve: Curve | None = None
+        self._growing: Curve | None = None
         self._control: Control | None = None
         self.settings = QLineEdit()
         self.reference = QComboBox()
@@ -187,6 +146,7 @@ class CurveTab(Tab):
         self.tolerance.valueChanged.connect(lambda _: self._show())
         self.load_button.clicked.connect(lambda _: self._load_proposed())
         self.save_button.clicked.connect(lambda _: self._choose_folder())
+        self._began.connect(self._on_began)
         self._found.connect(self._on_found)
         self._ended.connect(self._on_ended)
         viewer = self.inspector.viewer
@@ -218,27 +178,25 @@ class CurveTab(Tab):
         except SparseSegError as error:
             self.inspector.dock.message.show_error(str(error))
             return
-        random, found, ended = self.random.isChecked(), self._found, self._ended
+        random, growing = self.random.isChecked(), Curve(shown.request)
 
         def work(session: Session, progress: Progress, cancel: CancelToken) -> Sweep:
             from napari_sparseseg.analysis.sweep import sweep
 
+            self._began.emit(growing)
             try:
                 return sweep(
                     session,
                     settings,
                     reference=reference,
                     random=random,
-                    on_result=found.emit,
+                    on_result=self._found.emit,
                     progress=progress,
                     cancel=cancel,
                 )
             finally:
-                ended.emit()  # arrives before the sweep itself, and also where there is none
+                self._ended.emit()  # arrives before the sweep itself, and also where there is none
 
-        self._growing = _Curve(shown.request)
-        growing = self._growing
-        self._show()
         self.inspector.perform(work, lambda sweep: self._on_done(growing, sweep))
 
     def load(self, setting: float) -> None:
@@ -290,6 +248,10 @@ class CurveTab(Tab):
 
     # What the engine found
 
+    def _on_began(self, curve: Curve) -> None:
+        self._growing = curve
+        self._show()
+
     def _on_found(self, point: SweepPoint, result: Segmentation) -> None:
         if self._growing is not None:
             self._growing.add(point, result)
@@ -299,7 +261,7 @@ class CurveTab(Tab):
         self._growing = None
         self._show()
 
-    def _on_done(self, curve: _Curve, sweep: Sweep) -> None:
+    def _on_done(self, curve: Curve, sweep: Sweep) -> None:
         curve.sweep = sweep
         self._curve = curve
         shown = self.inspector.shown
@@ -366,58 +328,6 @@ class CurveTab(Tab):
         if curve is None or shown is None or not curve.request.shares_session(shown.request):
             return None
         return shown.request.setting
-
-
-def read_settings(text: str) -> list[float]:
-    """Read numbers with commas or spaces between them.
-
-    Raises
-    ------
-    InputError
-        If there is anything else.
-    """
-    try:
-        settings = [float(part) for part in text.replace(",", " ").split()]
-    except ValueError:
-        settings = []
-    if not settings:
-        raise InputError(
-            f"The settings '{text}' cannot be read; give numbers with commas between them, such "
-            "as 1, 0.5, 0.2."
-        )
-    return settings
-
-
-def in_words(sweep: Sweep, tolerance: float) -> str:
-    """Put the proposed setting into words.
-
-    Parameters
-    ----------
-    sweep : Sweep
-        The curve.
-    tolerance : float
-        Mean Dice that it may lose.
-    """
-    point, dense = sweep.propose(tolerance), sweep.points[0]
-    name, points = sweep.control, f"{POINTS * tolerance:g} points of dense"
-    reached, least = sweep.quality(point), sweep.quality(dense)
-    if reached is None or least is None:
-        return "No structure was found, so that no setting can be told from another."
-    if point is dense:
-        return f"No {name} below 1 is within {points}."
-    fewer = 1 - point.gmacs / dense.gmacs
-    return (
-        f"{name.capitalize()} {point.setting:g} is the smallest within {points}: {reached:.3f} "
-        f"against {least:.3f}, {fewer:.0%} fewer GMACs.".replace("%", " %")
-    )
-
-
-def is_dark(theme: str) -> bool:
-    """Tell whether a theme of napari is dark."""
-    from napari.utils.theme import get_theme
-
-    red, green, blue = get_theme(theme).background.as_rgb_tuple()[:3]
-    return 0.299 * red + 0.587 * green + 0.114 * blue < 128
 
 
 def _column(*parts: QWidget | QFormLayout) -> QWidget:
