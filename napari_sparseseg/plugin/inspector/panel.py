@@ -15,6 +15,7 @@ from napari_sparseseg.plugin.inspector.compare_tab import CompareTab
 from napari_sparseseg.plugin.inspector.curve_tab import CurveTab
 from napari_sparseseg.plugin.inspector.notes_tab import NotesTab
 from napari_sparseseg.plugin.inspector.places import show_place, to_world
+from napari_sparseseg.plugin.inspector.report_button import ReportButton
 from napari_sparseseg.plugin.inspector.tab import Tab
 from napari_sparseseg.plugin.inspector.token_tab import TokenTab
 from napari_sparseseg.plugin.shown import Shown
@@ -88,6 +89,8 @@ class Inspector(ClosingWidget):
         self.pages.setDocumentMode(True)
         for tab in self.tabs:
             self.pages.setTabToolTip(self.pages.addTab(tab, tab.title), tab.about)
+        self.report = ReportButton(self)
+        self.pages.setCornerWidget(self.report)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 0, 4, 4)
         layout.addWidget(self.pages)
