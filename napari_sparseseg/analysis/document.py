@@ -19,10 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sparseseg import colors as palette
-from napari_sparseseg.analysis.compare import SAME
 from napari_sparseseg.analysis.inspection import DENSE, Inspection
-from napari_sparseseg.analysis.patches import TokenIndex
 from napari_sparseseg.analysis.planes import CROSS, draw_planes
+from napari_sparseseg.analysis.swept import TOLERANCE
 from napari_sparseseg.analysis.terms import Topic, terms
 from napari_sparseseg.errors import ModelError, OutputError
 from napari_sparseseg.fates import AIR, fate_map, fate_names, stage_name
@@ -33,7 +32,6 @@ from napari_sparseseg.weights import ModelInfo, models
 
 if TYPE_CHECKING:
     from napari_sparseseg.analysis.attribution import Attribution
-    from napari_sparseseg.analysis.notes import SafetyNote
     from napari_sparseseg.analysis.sweep import Sweep
     from napari_sparseseg.volume import Volume
 
@@ -41,9 +39,6 @@ Point = tuple[float, float, float]
 
 PICTURED = 10
 """Safety notes that are shown with their planes; the others are in a table."""
-TOLERANCE = 0.01
-"""Loss of mean Dice that the proposed setting may cost."""
-
 NOTE_FIELD = 80.0
 """Edge (mm) of the part around a note that its planes show."""
 REFERENCE = "reference"
@@ -131,7 +126,7 @@ def _context(inspection: Inspection, sweep: Sweep | None, point: Point) -> dict[
     """Collect what the template shows."""
     result, attribution = inspection.result, inspection.attribution
     report, method = result.report, METHODS[result.report["method"]]
-    spots = _spots(inspection)
+    notes = inspection.notes
     return {
         "notice": NOTICE,
         "report": report,
@@ -147,9 +142,9 @@ def _context(inspection: Inspection, sweep: Sweep | None, point: Point) -> dict[
         "point": point,
         "planes": _planes(inspection, point, None),
         "notes": [
-            (note, spot, _planes(inspection, spot, NOTE_FIELD)) for note, spot in spots[:PICTURED]
+            (note, _planes(inspection, note.place, NOTE_FIELD)) for note in notes[:PICTURED]
         ],
-        "more_notes": spots[PICTURED:],
+        "more_notes": notes[PICTURED:],
         "note_field": NOTE_FIELD,
         "attribution": attribution,
         "bars": [] if attribution is None else _bars(attribution),
@@ -191,26 +186,6 @@ def _planes(inspection: Inspection, point: Point, field: float | None) -> str:
         field=field,
     )
     return _data_uri(picture)
-
-
-def _spots(inspection: Inspection) -> list[tuple[SafetyNote, Point]]:
-    """Find what to look at of each note, RAS mm: its worst token, at what differs there.
-
-    The centre of a note over many tokens may lie where nothing differs.
-    """
-    labels, compared = inspection.result.labels, inspection.comparison
-    index = TokenIndex.of(inspection.result.trace.grid, labels)
-    spots = []
-    for note in inspection.notes:
-        box = index.box(note.token)
-        start = [part.start for part in box]
-        spot = note.place
-        if compared is not None and (compared.difference[box] != SAME).any():
-            differing = np.argwhere(compared.difference[box] != SAME)
-            distance = np.linalg.norm(differing - differing.mean(axis=0), axis=1)
-            spot = _in_ras(labels, differing[distance.argmin()] + start)
-        spots.append((note, spot))
-    return spots
 
 
 def _curve(sweep: Sweep) -> dict[str, str]:

@@ -33,7 +33,9 @@ class SafetyNote:
     tokens : tuple of int
         All of them, which touch each other and have the same main structure.
     place : tuple of float
-        RAS mm; the centre of the voxels that differ from the dense twin, else of the worst token.
+        RAS mm; a voxel of the worst token that differs from the dense twin, in the middle of
+        those that do, else the centre of that token. The centre of many tokens may lie where
+        nothing differs.
     structure : str
         Main structure: the one of whose volume most changes; where nothing does, the one with
         most voxels.
@@ -137,15 +139,15 @@ class _Token:
         Voxels of it that change, over its volume.
     voxels : int
         Voxels that differ.
-    centre : ndarray of float
-        Their mean, in voxels of the scan; NaN if there are none.
+    middle : ndarray of float
+        The one of them nearest to their mean, in voxels of the scan; NaN if there are none.
     """
 
     token: int
     main: int
     changes: float
     voxels: int
-    centre: NDArray[np.float64]
+    middle: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,9 +195,12 @@ class _Look:
         held[0] = 0
         weights = held / self.volumes if count else held
         main = int(weights.argmax())
-        start = [part.start for part in box]
-        centre = np.argwhere(differs).mean(axis=0) + start if count else np.full(3, np.nan)
-        return _Token(token, main, float(weights[main]) if count else 0.0, count, centre)
+        middle = np.full(3, np.nan)
+        if count:
+            voxels = np.argwhere(differs)
+            away = np.linalg.norm(voxels - voxels.mean(axis=0), axis=1)
+            middle = voxels[away.argmin()] + np.array([part.start for part in box], dtype=float)
+        return _Token(token, main, float(weights[main]) if count else 0.0, count, middle)
 
     def _held(self, mine: NDArray[np.uint8], theirs: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Count, for each class, the voxels that are of it in either map."""
@@ -211,7 +216,7 @@ class _Look:
         return SafetyNote(
             token=worst.token,
             tokens=tuple(t.token for t in place),
-            place=self._where(place, worst),
+            place=self._where(worst),
             structure=self.result.classes[worst.main],
             fate=fate_names(self.result.trace)[int(self.fates[worst.token])],
             confidence=least,
@@ -220,13 +225,11 @@ class _Look:
             share=min(1.0, sum(t.changes for t in place)),
         )
 
-    def _where(self, place: list[_Token], worst: _Token) -> tuple[float, float, float]:
-        grid, affine = self.index.grid, self.result.labels.affine
-        at: NDArray[np.float64] = np.array(np.unravel_index(worst.token, grid.shape), dtype=float)
-        if worst.voxels:
-            at = np.average([t.centre for t in place], axis=0, weights=[t.voxels for t in place])
-        else:
+    def _where(self, worst: _Token) -> tuple[float, float, float]:
+        grid, at, affine = self.index.grid, worst.middle, self.result.labels.affine
+        if not worst.voxels:
             affine = grid.affine
+            at = np.array(np.unravel_index(worst.token, grid.shape), dtype=float)
         x, y, z = (affine[:3, :3] @ at + affine[:3, 3]).tolist()
         return x, y, z
 

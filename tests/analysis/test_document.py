@@ -360,7 +360,7 @@ def test_curve_comes_with_its_table_and_a_proposal(page: Page, data: dict[str, A
     text = page.text("curve")
 
     # the mean falls by 0.005 at 0.5, and by 0.1 at 0.2
-    assert "costs no more than 0.01 mean Dice (to the dense twin) on this scan is 0.5." in text
+    assert "costs no more than 0.005 mean Dice (to the dense twin) on this scan is 0.5." in text
     assert "own, proposed 0.5 0.995 1.50 5.00 50 % 50" in text
     assert "random 0.5 0.750 1.50 5.00 50 % 50" in text
     assert len(page.pictures["curve"]) == 2 and len({*page.pictures["curve"]}) == 2
