@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QFileDialog,
     QFormLayout,
@@ -20,9 +22,12 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from napari_sparseseg.plugin.catalog import Choice, Task, task_of_file, tasks
-from napari_sparseseg.plugin.chooser import MethodChooser
+from napari_sparseseg.plugin.chooser import OWN_RULE, MethodChooser
 from napari_sparseseg.plugin.setting import SettingSlider
 from napari_sparseseg.weights import DEFAULT_MODEL, ModelInfo
+
+if TYPE_CHECKING:
+    from napari_sparseseg.plugin.preferences import Preferences
 
 AUTO_DEVICE = ("auto", "automatic")
 PRECISIONS = {
@@ -43,10 +48,14 @@ class Controls(QWidget):
         The user clicked on another method or control.
     setting_changed : Signal(float)
         The user moved the slider.
-    segment, cancel, keep, undo, inspect, find_devices : Signal()
+    segment, segment_all, cancel, keep, undo, inspect, find_devices : Signal()
         A button was pressed.
+    device_gone : Signal(str)
+        The device of last time is not there any more; another one is chosen.
     open_model : Signal(str)
         The user chose a model file.
+    prefix : str
+        What stands before the progress.
     """
 
     image_changed = Signal()
@@ -54,11 +63,13 @@ class Controls(QWidget):
     choice_changed = Signal()
     setting_changed = Signal(float)
     segment = Signal()
+    segment_all = Signal()
     cancel = Signal()
     keep = Signal()
     undo = Signal()
     inspect = Signal()
     find_devices = Signal()
+    device_gone = Signal(str)
     open_model = Signal(str)
 
     def __init__(self) -> None:
@@ -69,6 +80,8 @@ class Controls(QWidget):
         self.device = _combo("Where to compute; press the arrow to list this computer's cards.")
         self.precision = _combo("bfloat16 is faster where the processor has it.")
         self.setting = SettingSlider()
+        self.follow = QCheckBox("Follow the slider")
+        self.all_button = QPushButton("Segment all open scans")
         self.choices = QWidget()
         self.settings = QCollapsible("Settings")
         self.segment_button = QPushButton("Segment")
@@ -79,6 +92,8 @@ class Controls(QWidget):
         self.open_button = QToolButton()
         self.progress = QProgressBar()
         self._refresh = QToolButton()
+        self.prefix = ""
+        self._restored_device = ""
         self._values: dict[str, float] = {}  # where the user left the slider, by model file
         self._fill()
         self._lay_out()
@@ -93,6 +108,9 @@ class Controls(QWidget):
         self.open_button.setToolTip("Open model file: your own checkpoint (.safetensors)")
         self._refresh.setText("↻")
         self._refresh.setToolTip("List the graphics cards (loads torch, takes some seconds)")
+        self.follow.setChecked(True)
+        self.follow.setToolTip("Segment again when the slider rests, without Segment")
+        self.all_button.setToolTip("Every open image, one after the other, with these choices")
         self.segment_button.setMinimumHeight(36)
         self.segment_button.setStyleSheet("font-weight: bold; font-size: 14px;")
         self.segment_button.setToolTip("Segment the scan with these choices")
@@ -120,6 +138,8 @@ class Controls(QWidget):
         inner.setContentsMargins(0, 0, 0, 0)
         inner.addRow("Device", _beside(self.device, self._refresh))
         inner.addRow("Precision", self.precision)
+        inner.addRow(self.follow)
+        inner.addRow(self.all_button)
         self.settings.addWidget(computing)
         self.settings.layout().setContentsMargins(0, 0, 0, 0)  # type: ignore[union-attr]
         buttons = QHBoxLayout()
@@ -147,7 +167,7 @@ class Controls(QWidget):
         for button, signal in (
             (self.segment_button, self.segment), (self.cancel_button, self.cancel),
             (self.inspect_button, self.inspect), (self.keep_button, self.keep),
-            (self.undo_button, self.undo),
+            (self.undo_button, self.undo), (self.all_button, self.segment_all),
             (self._refresh, self.find_devices),
         ):  # fmt: skip
             button.clicked.connect(lambda _, signal=signal: signal.emit())
@@ -180,11 +200,36 @@ class Controls(QWidget):
         self._on_task()
 
     def set_devices(self, devices: Iterable[tuple[str, str]]) -> None:
-        """Offer these devices after "auto"; the choice stays, even if its device has gone."""
-        offered = dict([AUTO_DEVICE, *devices])
-        if self.device.currentData() is not None:
-            offered.setdefault(self.device.currentData(), self.device.currentText())
+        """Offer these devices after "auto".
+
+        The choice stays even if its device has gone, unless it was :meth:`restore` that chose it.
+        """
+        offered, chosen = dict([AUTO_DEVICE, *devices]), self.device.currentData()
+        gone = chosen == self._restored_device and chosen not in offered
+        self._restored_device = ""
+        if gone:
+            _offer(self.device, offered.items(), lambda: self.device_gone.emit(chosen))
+            return
+        if chosen is not None:
+            offered.setdefault(chosen, self.device.currentText())
         _offer(self.device, offered.items(), self.setup_changed.emit)
+
+    def restore(self, last: Preferences) -> None:
+        """Choose what was chosen last, as far as it is there; no signal is emitted."""
+        keys = [self.task.itemData(i).key for i in range(self.task.count())]
+        self.blockSignals(True)
+        if last.task in keys:
+            self.task.setCurrentIndex(keys.index(last.task))
+        if last.method in self.chooser.methods.buttons:
+            self.chooser.choose(last.method, OWN_RULE)
+            self._offer_setting()
+        if last.device != AUTO_DEVICE[0]:  # whether it is there is known once torch is
+            self._restored_device = last.device
+            self.device.addItem(last.device, last.device)
+            self.device.setCurrentIndex(self.device.count() - 1)
+        self.precision.setCurrentIndex(max(0, self.precision.findData(last.precision)))
+        self.follow.setChecked(last.follow)
+        self.blockSignals(False)
 
     # What is chosen
 
@@ -222,7 +267,8 @@ class Controls(QWidget):
         locked : bool
             Whether the choices wait too: a slider moved by chance must not end longer work.
         """
-        self.segment_button.setEnabled(not busy)
+        for button in (self.segment_button, self.all_button):
+            button.setEnabled(not busy)
         self.cancel_button.setEnabled(busy)
         for choices in (self.choices, self.settings):
             choices.setEnabled(not locked)
@@ -240,7 +286,8 @@ class Controls(QWidget):
         """Show how far a run is; a total of 0 means that nobody knows."""
         self.progress.setRange(0, max(1, total))
         self.progress.setValue(done)
-        self.progress.setFormat(f"{what} ({done} of {total})" if total > 1 else what)
+        what = f"{what} ({done} of {total})" if total > 1 else what
+        self.progress.setFormat(f"{self.prefix}{what}")
 
     def _add_task(self, task: Task) -> None:
         self.task.addItem(task.title, task)

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from napari_sparseseg.errors import InputError, SparseSegError
+from napari_sparseseg.errors import SparseSegError
+from napari_sparseseg.plugin import preferences
+from napari_sparseseg.plugin.asking import assumed_note, request_of
+from napari_sparseseg.plugin.batch import Batch
 from napari_sparseseg.plugin.closing import ClosingWidget
 from napari_sparseseg.plugin.controls import Controls
-from napari_sparseseg.plugin.geometry import Scan
-from napari_sparseseg.plugin.layers import ResultLayers, is_result
+from napari_sparseseg.plugin.failures import sentence_of
+from napari_sparseseg.plugin.images import Images
 from napari_sparseseg.plugin.panels import Message, ScrollingColumn
 from napari_sparseseg.plugin.result_view import ResultView
 from napari_sparseseg.plugin.runner import Answer, Request, Runner, Work
@@ -34,9 +37,6 @@ REST_MS = 250
 _PLUGIN, _WIDGET = "napari-sparseseg", "Sparse segmentation"
 _TITLE_BUTTONS = 118
 """Pixels of a dock's title bar that are not its title."""
-_NO_IMAGE = (
-    "There is no image to segment; open a scan, or the sample under File > Open Sample > SparseSeg."
-)
 
 
 class SparseSegDock(ClosingWidget):
@@ -65,17 +65,21 @@ class SparseSegDock(ClosingWidget):
         super().__init__()
         self._viewer = napari_viewer
         self._inspector: Inspector | None = None
-        self._results: dict[object, Shown] = {}
+        self._images = Images(napari_viewer)
         self.controls = Controls()
         self.message = Message()
-        self.view = ResultView(napari_viewer, self._results)
+        self.view = ResultView(napari_viewer, self._images.results)
         self.runner = Runner()
+        self.batch = Batch(
+            self._images, self.runner, self.controls, self.message, self._take, self._idle
+        )
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.setInterval(REST_MS)
         self._lay_out()
         self._connect()
         self._offer_models()
+        preferences.restore(self.controls, self.view.maps)
         self._offer_images()
         self._show_result()
 
@@ -92,33 +96,35 @@ class SparseSegDock(ClosingWidget):
         notice = QLabel(NOTICE)
         notice.setAlignment(Qt.AlignmentFlag.AlignCenter)
         notice.setStyleSheet("font-style: italic; padding: 2px;")
-        title = self.fontMetrics().horizontalAdvance(f"{_WIDGET} ({_PLUGIN})")
-        self.setMinimumWidth(title + _TITLE_BUTTONS)
+        title = f"{_WIDGET} ({_PLUGIN})"
+        self.setMinimumWidth(self.fontMetrics().horizontalAdvance(title) + _TITLE_BUTTONS)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._column, 1)
         layout.addWidget(notice)
 
     def _connect(self) -> None:
-        controls, runner, layers = self.controls, self.runner, self._viewer.layers
+        controls, runner, events = self.controls, self.runner, self._viewer.layers.events
         controls.image_changed.connect(self._on_image)
         controls.setup_changed.connect(self._on_setup)
         controls.choice_changed.connect(self._on_choice)
         controls.setting_changed.connect(self._on_setting)
         controls.segment.connect(self.segment)
+        controls.segment_all.connect(self.segment_all)
         controls.cancel.connect(self.cancel)
         controls.keep.connect(self.keep)
         controls.undo.connect(self.undo)
         controls.inspect.connect(self.open_inspector)
         controls.open_model.connect(self.open_model)
         controls.find_devices.connect(runner.find_devices)
+        controls.device_gone.connect(self._on_device_gone)
         self._rest.timeout.connect(self._run)
         runner.progressed.connect(controls.show_progress)
         runner.devices_found.connect(controls.set_devices)
         runner.answered.connect(self._on_answer)
         runner.failed.connect(self._on_failed)
         runner.cancelled.connect(self._on_cancelled)
-        for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
+        for event in (events.inserted, events.removed, events.renamed):
             event.connect(self._offer_images)
         self.closing.connect(self._release)
         # The window may go without a word to its docks: see that the thread never outlives it.
@@ -133,23 +139,16 @@ class SparseSegDock(ClosingWidget):
             self.message.show_error(str(error))
 
     def _offer_images(self, event: Any = None) -> None:
-        from napari.layers import Image
-
-        layers = [x for x in self._viewer.layers if isinstance(x, Image) and not is_result(x)]
-        self.controls.set_images((layer.unique_id, layer.name) for layer in layers)
-        known = {layer.unique_id for layer in layers}
-        for gone in self._results.keys() - known:
-            del self._results[gone]
+        self.controls.set_images((layer.unique_id, layer.name) for layer in self._images.layers())
 
     def image(self) -> Image | None:
         """Return the chosen image layer, None if there is none."""
-        chosen = self.controls.image.currentData()
-        return next((x for x in self._viewer.layers if x.unique_id == chosen), None)
+        return self._images.find(self.controls.image.currentData())
 
     @property
     def shown(self) -> Shown | None:
         """What is shown of the chosen image, None if nothing is."""
-        return self._results.get(self.controls.image.currentData())
+        return self._images.results.get(self.controls.image.currentData())
 
     # What the user does
 
@@ -157,6 +156,13 @@ class SparseSegDock(ClosingWidget):
         """Segment the chosen image with the chosen settings, as the button does."""
         self.message.dismiss()
         self._run()
+
+    def segment_all(self) -> None:
+        """Segment every open scan with the chosen settings, one after the other."""
+        self.message.dismiss()
+        self._rest.stop()
+        self.view.restore()
+        self.batch.start()
 
     def cancel(self) -> None:
         """Stop the run; the viewer stays as it is."""
@@ -174,8 +180,7 @@ class SparseSegDock(ClosingWidget):
         image, shown = self.image(), self.shown
         if image is None or shown is None or shown.kept:
             return
-        title = origin(shown.result.report)
-        shown.layers.keep(title)
+        shown.layers.keep(title := origin(shown.result.report))
         shown.layers.show(image, shown.request.scan, shown.result)
         shown.kept = True
         self.message.show_note(f"Kept as {image.name} segmentation ({title}).")
@@ -226,6 +231,7 @@ class SparseSegDock(ClosingWidget):
         """
         self.message.dismiss()
         self._rest.stop()
+        self.batch.stop()
 
         def finish(value: Any) -> None:
             self._idle()
@@ -268,20 +274,27 @@ class SparseSegDock(ClosingWidget):
 
     def _on_setting(self) -> None:
         self.message.dismiss()
-        shown = self.shown
-        if not self.runner.follows:
-            if shown is not None:
-                name = self.controls.setting.label.text().lower()
-                self.message.show_note(f"Press Segment to segment with this {name}.")
-            return
-        if shown is not None and self.view.previews():
+        shown, follows = self.shown, self.runner.follows
+        if follows and shown is not None and self.view.previews():
             self._preview(shown)
-        self._rest.start()
+        if follows and self.controls.follow.isChecked():
+            self._rest.start()
+        elif shown is not None:
+            name = self.controls.setting.label.text().lower()
+            self.message.show_note(f"Press Segment to segment with this {name}.")
+
+    def _on_device_gone(self, device: str) -> None:
+        """Run on another device what was asked of one that was there last time."""
+        self.message.show_note(f"{device} is not there any more; the device is chosen for you.")
+        if self.batch.active:
+            self.batch.start()
+        elif self.runner.busy and self.runner.follows:
+            self._run()
 
     def _preview(self, shown: Shown) -> None:
         """Show at once what the first stage would let go on, if the shown method can tell."""
         try:
-            request = self._request()
+            request = request_of(self.image(), self.controls)
         except SparseSegError:
             return  # the run says so
         if request.shares_session(shown.request):
@@ -294,45 +307,28 @@ class SparseSegDock(ClosingWidget):
     def _run(self) -> None:
         """Ask the engine for the present choices; the latest request wins."""
         self._rest.stop()
+        self.batch.stop()
         try:
-            request = self._request()
+            request = request_of(self.image(), self.controls)
         except SparseSegError as error:
             self._refuse(str(error))
             return
         self.controls.set_busy(True)
         self.runner.request(request)
 
-    def _request(self) -> Request:
-        image, choice = self.image(), self.controls.choice()
-        if image is None:
-            raise InputError(_NO_IMAGE)
-        if choice is None:
-            models()  # says why there is none
-            raise InputError("There is no model to segment with; reinstall napari-sparseseg.")
-        controls = self.controls
-        return Request(
-            Scan.of(image),
-            choice,
-            controls.device.currentData(),
-            controls.precision.currentData(),
-            controls.setting.value(),
-        )
-
     def _on_answer(self, answer: Answer) -> None:
         image = self.image()
         if image is None or self._rest.isActive():
             return  # the slider has moved on: its run comes in a moment
-        shown = self.shown
-        if shown is None:
-            shown = self._results[image.unique_id] = Shown(ResultLayers(self._viewer), answer)
-        else:
-            shown.show_next(answer)
-        self._show_answer(shown)
+        self._take(image, answer)
         if answer.request.scan.assumed:
-            self.message.show_note(
-                f"{image.name} does not say how the patient lies in it: its axes were taken as "
-                "right, anterior and superior."
-            )
+            self.message.show_note(assumed_note(image.name))
+
+    def _take(self, image: Image, answer: Answer) -> None:
+        """Show a new answer in the layers of its image."""
+        self.view.fill(self._images.take(image, answer), image)
+        if image is self.image():
+            self._show_result()
         self.segmented.emit(answer.result)
 
     def _show_answer(self, shown: Shown) -> None:
@@ -345,22 +341,13 @@ class SparseSegDock(ClosingWidget):
     def _on_cancelled(self) -> None:
         self._idle()
         self.view.restore()
-        self.message.show_note("Cancelled; nothing was changed.")
+        self.message.show_note(self.batch.stop() or "Cancelled; nothing was changed.")
 
     def _on_failed(self, error: Exception) -> None:
         self._idle()
         self.view.restore()
         self._restore_choice()
-        if isinstance(error, SparseSegError):
-            self._refuse(str(error))
-            return
-        from napari.utils.notifications import notification_manager
-
-        self._refuse(
-            f"The run failed unexpectedly ({type(error).__name__}); the notification below has "
-            "the details to report."
-        )
-        notification_manager.receive_error(type(error), error, error.__traceback__)
+        self._refuse(sentence_of(error))
 
     def _refuse(self, sentence: str) -> None:
         self.message.show_error(sentence)

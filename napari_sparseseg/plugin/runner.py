@@ -124,7 +124,13 @@ class Runner(QObject):
         """Run this, in place of whatever runs or waits."""
         self._replace(_Job(request))
 
-    def perform(self, request: Request, work: Work, done: Callable[[Any], None]) -> None:
+    def perform(
+        self,
+        request: Request,
+        work: Work,
+        done: Callable[[Any], None],
+        failed: Callable[[Exception], None] | None = None,
+    ) -> None:
         """Do some work on the session of a request, in place of whatever runs or waits.
 
         Parameters
@@ -135,8 +141,10 @@ class Runner(QObject):
             Gets the session, the progress and the token, in the job's thread.
         done : callable
             Gets what the work returns, in the thread of the window, if all went well.
+        failed : callable, optional
+            Gets the error if not, in place of the signal.
         """
-        self._replace(_Job(request, work, done))
+        self._replace(_Job(request, work, done, failed))
 
     def _replace(self, job: _Job) -> None:
         self._next = job
@@ -242,7 +250,7 @@ class Runner(QObject):
         elif job.stopped or isinstance(job.error, Cancelled):
             self.cancelled.emit()
         elif job.error is not None:
-            self.failed.emit(job.error)
+            (job.failed or self.failed.emit)(job.error)
         elif job.done is not None:
             job.done(job.result)
         else:
@@ -277,8 +285,8 @@ class _Job:
         Whose session it works on.
     work : callable, optional
         What it does; it segments at the setting of the request if left out.
-    done : callable, optional
-        Who gets what the work returns.
+    done, failed : callable, optional
+        Who gets what the work returns, or its error.
     """
 
     def __init__(
@@ -286,8 +294,9 @@ class _Job:
         request: Request,
         work: Work | None = None,
         done: Callable[[Any], None] | None = None,
+        failed: Callable[[Exception], None] | None = None,
     ) -> None:
-        self.request, self.done = request, done
+        self.request, self.done, self.failed = request, done, failed
         self.work = work or self._segment
         self.thread = threading.Thread()
         self.forget = False

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 
 from napari_sparseseg.analysis.swept import Sweep, SweepPoint
 from napari_sparseseg.errors import InputError
+from napari_sparseseg.plugin.preferences import POINTS
 
 if TYPE_CHECKING:
     from napari_sparseseg.plugin.runner import Request
     from napari_sparseseg.session import Segmentation
-
-POINTS = 100
-"""A Dice point is a hundredth."""
 
 _RANDOM = "random"
 

@@ -22,12 +22,14 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sparseseg.analysis.swept import TOLERANCE, Sweep, SweepPoint
+from napari_sparseseg.analysis.swept import Sweep, SweepPoint
 from napari_sparseseg.errors import SparseSegError
-from napari_sparseseg.plugin.inspector.curve_data import POINTS, Curve, in_words, read_settings
+from napari_sparseseg.plugin import preferences
+from napari_sparseseg.plugin.inspector.curve_data import Curve, in_words, read_settings
 from napari_sparseseg.plugin.inspector.curve_plot import CurvePlot, is_dark
 from napari_sparseseg.plugin.inspector.references import reference_layers, reference_of
 from napari_sparseseg.plugin.inspector.tab import Tab
+from napari_sparseseg.plugin.preferences import POINTS
 from napari_sparseseg.plugin.runner import Answer
 from napari_sparseseg.plugin.shown import twin_of
 
@@ -113,7 +115,7 @@ class CurveTab(Tab):
         self.tolerance.setRange(0.0, 100.0)
         self.tolerance.setDecimals(2)
         self.tolerance.setSingleStep(0.1)
-        self.tolerance.setValue(POINTS * TOLERANCE)
+        self.tolerance.setValue(preferences.load().tolerance)
         self.tolerance.setSuffix(" Dice points")
         self.tolerance.setToolTip(
             "Mean Dice that the proposed setting may lose; a point is a hundredth"
@@ -143,7 +145,7 @@ class CurveTab(Tab):
     def _connect(self) -> None:
         self.run_button.clicked.connect(lambda _: self.run())
         self.plot.picked.connect(self.load)
-        self.tolerance.valueChanged.connect(lambda _: self._show())
+        self.tolerance.valueChanged.connect(self._on_tolerance)
         self.load_button.clicked.connect(lambda _: self._load_proposed())
         self.save_button.clicked.connect(lambda _: self._choose_folder())
         self._began.connect(self._on_began)
@@ -163,6 +165,10 @@ class CurveTab(Tab):
         self.reference.setCurrentIndex(max(0, self.reference.findData(before)))
 
     def _on_theme(self, event: Any = None) -> None:
+        self._show()
+
+    def _on_tolerance(self, points: float) -> None:
+        preferences.keep(tolerance=points)
         self._show()
 
     # What the user does

@@ -44,6 +44,7 @@ class ReportButton(QPushButton):
         super().__init__("Report…")
         self._inspector = inspector
         self.setShortcut("Alt+R")
+        self.setStyleSheet("padding: 0px 8px;")  # the tabs beside it are low
         self.clicked.connect(lambda _: self._choose_file())
         inspector.dock.changed.connect(self._offer)
         self._offer()
