@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qtpy.QtCore import Qt
 
 from napari_sparseseg.analysis.compare import ADDED, CHANGED, LOST, compare
 from napari_sparseseg.plugin.geometry import placed
@@ -73,12 +72,8 @@ def test_with_the_dense_twin(qtbot: Any, dock_of: Any, scan: Volume):
     # the numbers are those of the same arrays
     np.testing.assert_array_equal(dock.shown.dense.result.labels.data, dense.labels.data)
     expected = compare(result.labels, dense.labels, CLASSES)
-    assert (
-        0
-        < expected.difference.astype(bool).sum()
-        == inspection.comparison.difference.any(axis=None)
-        * np.count_nonzero(inspection.comparison.difference)
-    )
+    assert expected.difference.any()
+    np.testing.assert_array_equal(inspection.comparison.difference, expected.difference)
     rows = {row[0]: row[1:] for row in tab.findings.structures.texts()}
     for entry in expected.classes:
         assert rows[entry.name] == [
@@ -122,8 +117,9 @@ def test_with_the_dense_twin(qtbot: Any, dock_of: Any, scan: Volume):
     row = [texts[0] for texts in table.texts()].index(changed.name)
     with qtbot.waitSignal(inspector.token_chosen, timeout=WAIT):
         table.opened_row.emit(table.key(row))
-    shown = tuple(np.rint(layer.world_to_data(viewer.dims.point)).astype(int))
-    assert layer.data[shown]
+    # napari rounds to a step of its sliders
+    shown = np.rint(layer.world_to_data(viewer.dims.point)).astype(int)
+    assert layer.data[tuple(slice(i - 1, i + 2) for i in shown)].any()
 
 
 def test_it_follows_the_slider_until_the_inspector_is_closed(
@@ -235,7 +231,7 @@ def test_cancelling_leaves_nothing(qtbot: Any, dock_of: Any, scan: Volume, hold:
     before = [x.name for x in viewer.layers]
     for step in ("Dense twin: encoding and decoding", "Comparing"):
         gate = hold(dock.runner, step)
-        qtbot.keyClick(inspector, Qt.Key.Key_C, Qt.KeyboardModifier.AltModifier)
+        inspector.compare.button.click()
         qtbot.waitUntil(gate.reached.is_set, timeout=WAIT)
         with qtbot.waitSignal(dock.runner.cancelled, timeout=WAIT):
             dock.controls.cancel_button.click()

@@ -102,3 +102,10 @@ def test_without_a_result_it_says_what_to_do(qtbot: Any, dock_of: Any):
         visible = [label.text() for label in tab.findChildren(QLabel) if label.isVisible()]
         assert "Segment a scan first." in visible
         assert not (tab.button.isEnabled() and tab.button.isVisible())
+
+    # the key reaches the tab from anywhere in the window, and no action of napari's has it too
+    window = inspector.window()
+    window.activateWindow()
+    qtbot.waitUntil(window.isActiveWindow, timeout=WAIT)
+    qtbot.keyClick(window, Qt.Key.Key_M, Qt.KeyboardModifier.AltModifier)
+    assert dock.message.text() == "Segment a scan first."

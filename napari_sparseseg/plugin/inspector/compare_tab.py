@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from napari_sparseseg.plugin.inspector.panel import Inspector
     from napari_sparseseg.plugin.shown import Shown
 
-SHORTCUT = "Alt+C"
+SHORTCUT = "Alt+M"  # Alt+C copies a screenshot in napari
 _NOTHING = "Segment a scan first."
 _READY = "Choose what to compare the result with, and press Compare."
 _BUSY = "A run is going on; wait for it or cancel it, then compare."
