@@ -50,7 +50,7 @@ _FATES = (
     ("New", "Errors that the dense twin does not make"),
 )
 _BARS_COLUMN = 4
-_SUMMARY_WIDTH = 180  # pixels, at least
+_SUMMARY_WIDTH = 228  # pixels, at least: "dense twin" is read in full
 _VERDICT_WIDTH = 170  # pixels, at least
 
 
