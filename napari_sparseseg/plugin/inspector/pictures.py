@@ -15,7 +15,7 @@ from napari_sparseseg.plugin.inspector.neighbours import OUTSIDE
 from napari_sparseseg.plugin.inspector.patch import Slice
 from napari_sparseseg.plugin.inspector.token_facts import ClassShare
 
-SIDE = 72  # pixels of a picture
+SIDE = 64  # pixels of a picture
 _BOX = 15
 _BAR = 50
 _NAME = 150  # pixels: longer names are cut, and told by their tooltip
@@ -141,7 +141,7 @@ class _Captioned(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(1)
-        column.addWidget(self.picture)
+        column.addWidget(self.picture, 0, Qt.AlignmentFlag.AlignHCenter)
         column.addWidget(self.caption)
         column.addStretch(1)
         row.addWidget(self)

@@ -33,6 +33,7 @@ from napari_sparseseg.tokens import TokenTrace
 
 _AIR = "#000000"
 _TABLE = 300  # pixels: ranks of four digits fit, and all words
+_COUNTS = 340  # pixels: two counts of neighbours fit in a line
 _STAGE = ("stage", "A place between encoder blocks where the method decides.")
 _RANK = ("rank", "The place of its score among all tokens that were scored there: 1 the highest.")
 _NO_SCORES = "This rule gives no scores."
@@ -72,13 +73,16 @@ class TokenView(QWidget):
         self.pictures = Pictures()
         self.around = QLabel()
         self.around.setWordWrap(True)
+        self.around.setMinimumWidth(_COUNTS)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(10)
         row.addLayout(self._facts())
         row.addWidget(self.table, 1)
         row.addLayout(_column("Predicted in its patch", self.mix))
-        row.addLayout(_column("Its patch, and the tokens beside it", self.pictures, self.around))
+        row.addLayout(
+            _column("Its patch, and its neighbours by their fate", self.pictures, self.around)
+        )
 
     def show_token(
         self,
@@ -185,7 +189,7 @@ def _counted(around: Neighbours, trace: TokenTrace, shades: Mapping[int, str]) -
         + name.replace(" ", "&nbsp;")
         for name, count in around.counts.items()
     )
-    return f"Of {sum(around.counts.values())} neighbours: " + ", ".join(parts)
+    return ", ".join(parts)
 
 
 def _column(heading: str, *widgets: QWidget) -> QVBoxLayout:
