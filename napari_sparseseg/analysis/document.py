@@ -141,9 +141,7 @@ def _context(inspection: Inspection, sweep: Sweep | None, point: Point) -> dict[
         "legend": _legend(inspection),
         "point": point,
         "planes": _planes(inspection, point, None),
-        "notes": [
-            (note, _planes(inspection, note.place, NOTE_FIELD)) for note in notes[:PICTURED]
-        ],
+        "notes": [(note, _planes(inspection, note.place, NOTE_FIELD)) for note in notes[:PICTURED]],
         "more_notes": notes[PICTURED:],
         "note_field": NOTE_FIELD,
         "attribution": attribution,

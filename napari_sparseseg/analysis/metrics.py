@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,8 @@ def hd95_per_class(
     """
     from monai.metrics import compute_hausdorff_distance
 
+    # MONAI warns of an argument that it gives itself, and napari shows warnings to the user
+    warnings.filterwarnings("ignore", ".*always_return_as_numpy", FutureWarning)
     return [
         _rounded(
             compute_hausdorff_distance(

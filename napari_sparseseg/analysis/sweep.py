@@ -70,6 +70,26 @@ def planned_settings(
     return tuple(dict.fromkeys([1.0, *(float(checked_setting(s, control)) for s in asked)]))
 
 
+def read_settings(text: str) -> list[float]:
+    """Read numbers with commas or spaces between them.
+
+    Raises
+    ------
+    InputError
+        If there is anything else.
+    """
+    try:
+        settings = [float(part) for part in text.replace(",", " ").split()]
+    except ValueError:
+        settings = []
+    if not settings:
+        raise InputError(
+            f"The settings '{text}' cannot be read; give numbers with commas between them, such "
+            "as 1, 0.5, 0.2."
+        )
+    return settings
+
+
 def sweep(
     session: Session,
     settings: Sequence[float] | None = None,

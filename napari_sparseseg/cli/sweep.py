@@ -20,7 +20,6 @@ from napari_sparseseg.cli.shared import (
     progress_bar,
     table,
 )
-from napari_sparseseg.errors import InputError
 from napari_sparseseg.methods import METHODS
 from napari_sparseseg.weights import DEFAULT_MODEL, find_model
 
@@ -83,7 +82,7 @@ def sweep(
     """
     with one_interrupt():
         swept = _sweep(
-            scan, out, _numbers(settings), reference, resample, model, device, precision,
+            scan, out, settings, reference, resample, model, device, precision,
             not no_random, tolerance, overwrite,
         )  # fmt: skip
     print(_summarise(swept, tolerance, out))
@@ -92,7 +91,7 @@ def sweep(
 def _sweep(
     scan: Path,
     out: Path,
-    settings: list[float] | None,
+    settings: str | None,
     reference: Path | None,
     resample: bool,
     model: str,
@@ -109,6 +108,7 @@ def _sweep(
         from napari_sparseseg.analysis.sweep import (
             SWEEP_FILES,
             planned_settings,
+            read_settings,
             sweep,
             write_sweep,
         )
@@ -120,7 +120,8 @@ def _sweep(
         check_targets([], [out / n for n in SWEEP_FILES], inputs=inputs, overwrite=overwrite)
         checked_tolerance(tolerance)
         info = find_model(model)
-        planned = planned_settings(METHODS[info.method].control, settings)
+        asked = None if settings is None else read_settings(settings)
+        planned = planned_settings(METHODS[info.method].control, asked)
         segmenter = Segmenter(info, device, precision)
         progress(0, 1, "Reading the scan")
         volume, truth = read_volume(scan), None
@@ -132,19 +133,6 @@ def _sweep(
         proposed = result.propose(tolerance).setting
         write_sweep(result, out, proposed=proposed, overwrite=overwrite)
     return result
-
-
-def _numbers(text: str | None) -> list[float] | None:
-    """Read "1,0.5,0.2"."""
-    if text is None:
-        return None
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise InputError(
-            f"The settings '{text}' cannot be read; give numbers with commas between them, such "
-            "as 1,0.5,0.2."
-        ) from None
 
 
 def _summarise(swept: Sweep, tolerance: float, out: Path) -> str:

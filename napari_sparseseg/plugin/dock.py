@@ -252,7 +252,7 @@ class SparseSegDock(ClosingWidget):
         try:
             self.controls.add_model(find_model(Path(path).absolute()))
         except SparseSegError as error:
-            self._refuse(str(error))
+            self.refuse(str(error))
 
     def _on_image(self) -> None:
         self._on_setup()
@@ -311,7 +311,7 @@ class SparseSegDock(ClosingWidget):
         try:
             request = request_of(self.image(), self.controls)
         except SparseSegError as error:
-            self._refuse(str(error))
+            self.refuse(str(error))
             return
         self.controls.set_busy(True)
         self.runner.request(request)
@@ -347,9 +347,10 @@ class SparseSegDock(ClosingWidget):
         self._idle()
         self.view.restore()
         self._restore_choice()
-        self._refuse(sentence_of(error))
+        self.refuse(sentence_of(error))
 
-    def _refuse(self, sentence: str) -> None:
+    def refuse(self, sentence: str) -> None:
+        """Show why something did not work out."""
         self.message.show_error(sentence)
         self.refused.emit(sentence)
 

@@ -67,7 +67,7 @@ class ResultView(QWidget):
             result = shown.result
             self.maps.offer(result.trace)
             shown.layers.choose(self.maps.current(), self.maps.current_stage())
-            self._explain()
+            self.explain()
             self.structures.show_report(result.report, result.colors)
             self.results.show_report(result.report, maps.blocks_saved(result.trace))
         self.pointer.follow()
@@ -104,7 +104,7 @@ class ResultView(QWidget):
         """Take back what slider moves showed ahead of their result."""
         for shown in self._every.values():
             shown.layers.restore()
-        self._explain()
+        self.explain()
 
     def _layers(self) -> ResultLayers | None:
         return self._shown.layers if self._shown is not None else None
@@ -112,15 +112,16 @@ class ResultView(QWidget):
     def _on_map(self, which: str, stage: int) -> None:
         for shown in self._every.values():
             shown.layers.choose(which, stage)
-        self._explain()
+        self.explain()
         self.pointer.follow()
 
     def _on_click(self, place: tuple[float, ...]) -> None:
         layers = self._layers()
         if layers is not None and layers.map == "dependencies" and layers.pick(place):
-            self._explain()
+            self.explain()
 
-    def _explain(self) -> None:
+    def explain(self) -> None:
+        """Say what the colours of the chosen map mean."""
         if self._shown is not None:
             choice = self._shown.request.choice
             remark = f"{choice.rule.title}: {choice.rule.about}" if choice.sparsifier else ""

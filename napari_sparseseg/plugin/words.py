@@ -15,7 +15,10 @@ def stage_choices(trace: TokenTrace) -> list[str]:
     """Describe each stage, for choosing one."""
     if trace.fate == "skipped":
         return [f"before {stage_name(trace, s)}" for s in range(1, len(trace.stages) + 1)]
-    return [f"{s}, after {after} blocks" for s, after in enumerate(trace.stages, start=1)]
+    return [
+        f"{s}, after {after} block{'' if after == 1 else 's'}"
+        for s, after in enumerate(trace.stages, start=1)
+    ]
 
 
 def times(number: int) -> str:

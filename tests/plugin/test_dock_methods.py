@@ -37,7 +37,8 @@ def check_shown(viewer: Any, dock: Any, result: Any) -> None:
     assert set(map_layers(viewer)) == kinds
     assert viewer.layers[-1].name == "ball segmentation"
     assert set(dock.view.maps.buttons) == {*kinds, maps.NONE}
-    assert [dock.view.maps.buttons[v.kind].text() for v in trace.views] == [v.title for v in trace.views]
+    titles = [dock.view.maps.buttons[view.kind].text() for view in trace.views]
+    assert titles == [view.title for view in trace.views]
     assert visible_maps(viewer) == [dock.view.maps.current()]
     for view in trace.views:
         if view.kind in maps.SHADED:

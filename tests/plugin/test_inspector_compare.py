@@ -83,7 +83,7 @@ def test_with_the_dense_twin(qtbot: Any, dock_of: Any, scan: Volume):
             f"{entry.reference_millilitres:,.2f}",
             f"{entry.millilitres - entry.reference_millilitres:+,.2f}",
         ]
-    assert f"{expected.mean_dice:.3f} against dense twin" in tab.findings.summary.text()
+    assert f"Mean Dice {expected.mean_dice:.3f} (dense twin)" in tab.findings.summary.text()
     assert tab.findings.verdict.text() == inspection.attribution.verdict
     tokens = [int(row[1].replace(",", "")) for row in tab.findings.fates.texts()]
     assert sum(tokens) == result.trace.grid.size
@@ -128,7 +128,7 @@ def test_it_follows_the_slider_until_the_inspector_is_closed(
     viewer, dock, inspector = opened(qtbot, dock_of, scan)
     first = press(qtbot, inspector)
     dense = dock.shown.dense
-    assert inspector.compare.follow.isChecked()
+    inspector.compare.follow.click()
 
     with qtbot.waitSignal(inspector.inspected, timeout=WAIT) as blocker:
         move_slider(dock, 0.2)

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from napari.layers import Labels
 
+from napari_sparseseg.analysis.sweep import read_settings
 from napari_sparseseg.analysis.swept import Sweep, SweepPoint
 from napari_sparseseg.errors import InputError
-from napari_sparseseg.plugin.inspector.curve_data import in_words, read_settings
+from napari_sparseseg.plugin.inspector.curve_data import in_words
 from napari_sparseseg.volume import Volume
 
 from .conftest import WAIT

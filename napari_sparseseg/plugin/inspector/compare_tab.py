@@ -190,7 +190,7 @@ class CompareTab(Tab):
             if target.layer is not None:
                 reference = reference_of(target.layer, image, shown.request.scan)
         except SparseSegError as error:
-            self._refuse(str(error))
+            self.inspector.dock.refuse(str(error))
             return
         known = [run for run in (shown.answer, shown.dense, *shown.earlier) if run is not None]
         work = Comparing(shown.answer, known, target, reference, self.resample.isChecked())
@@ -206,21 +206,14 @@ class CompareTab(Tab):
         inspection, layer = compared.inspection, target.layer
         if layer is not None:
             if layer not in self.inspector.viewer.layers:
-                self._refuse(
+                self.inspector.dock.refuse(
                     f"{layer.name} was removed before the comparison was done; choose something "
                     "else to compare with."
                 )
                 return
             inspection = replace(inspection, other_title=f"reference: {layer.name}")
-        if not self.follow.isEnabled():
-            self.follow.setEnabled(True)
-            self.follow.setChecked(True)
+        self.follow.setEnabled(True)
         self.inspector.show_inspection(inspection)
-
-    def _refuse(self, sentence: str) -> None:
-        dock = self.inspector.dock
-        dock.message.show_error(sentence)
-        dock.refused.emit(sentence)
 
     def _go_to_largest(self, structure: int) -> None:
         inspection = self.inspector.inspection

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from napari_sparseseg.analysis.swept import Sweep, SweepPoint
-from napari_sparseseg.errors import InputError
 from napari_sparseseg.plugin.preferences import POINTS
 
 if TYPE_CHECKING:
@@ -62,26 +61,6 @@ class Curve:
             self.sweep = replace(before, points=(*before.points, point))
         if point.sparsifier != _RANDOM:
             self.results[point.setting] = result
-
-
-def read_settings(text: str) -> list[float]:
-    """Read numbers with commas or spaces between them.
-
-    Raises
-    ------
-    InputError
-        If there is anything else.
-    """
-    try:
-        settings = [float(part) for part in text.replace(",", " ").split()]
-    except ValueError:
-        settings = []
-    if not settings:
-        raise InputError(
-            f"The settings '{text}' cannot be read; give numbers with commas between them, such "
-            "as 1, 0.5, 0.2."
-        )
-    return settings
 
 
 def in_words(sweep: Sweep, tolerance: float) -> str:

@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
 from napari_sparseseg.analysis.swept import Sweep, SweepPoint
 from napari_sparseseg.errors import SparseSegError
 from napari_sparseseg.plugin import preferences
-from napari_sparseseg.plugin.inspector.curve_data import Curve, in_words, read_settings
+from napari_sparseseg.plugin.inspector.curve_data import Curve, in_words
 from napari_sparseseg.plugin.inspector.curve_plot import CurvePlot, is_dark
 from napari_sparseseg.plugin.inspector.references import reference_layers, reference_of
 from napari_sparseseg.plugin.inspector.tab import Tab
@@ -239,7 +239,7 @@ class CurveTab(Tab):
             self.save(Path(folder))
 
     def _asked(self, shown: Shown) -> tuple[float, ...]:
-        from napari_sparseseg.analysis.sweep import planned_settings
+        from napari_sparseseg.analysis.sweep import planned_settings, read_settings
 
         return planned_settings(shown.request.choice.control, read_settings(self.settings.text()))
 

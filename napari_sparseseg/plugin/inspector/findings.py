@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt import QElidingLabel
 
 from napari_sparseseg.fates import AIR, KEPT, stage_name
 from napari_sparseseg.plugin.inspector.difference import COLORS, KINDS
@@ -74,14 +75,14 @@ class Findings(QSplitter):
     def __init__(self) -> None:
         super().__init__(Qt.Orientation.Horizontal)
         self.structures, self.fates, self.tokens = Table(), Table(), Table()
-        self.summary, self.verdict = QLabel(), QLabel()
+        self.summary, self.verdict = QElidingLabel(), QLabel()
         self.visible = QCheckBox("Show")
         self.kinds = {value: QLabel() for value in KINDS}
         self.structures.set_columns(_STRUCTURES, stretched=0)
         self.fates.set_columns(_FATES, stretched=_BARS_COLUMN)
         self.fates.setItemDelegateForColumn(_BARS_COLUMN, Bars(self.fates))
         self.structures.opened_row.connect(self.structure_opened)
-        # a long title is cut off rather than widening the window
+        # a long title is shortened rather than widening the window
         self.summary.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.summary.setMinimumWidth(_SUMMARY_WIDTH)
         self.visible.setChecked(True)
@@ -136,7 +137,7 @@ class Findings(QSplitter):
     def _show_comparison(self, comparison: Comparison, colors: Sequence[str], title: str) -> None:
         mean = comparison.mean_dice
         found = UNKNOWN if mean is None else format(mean, ".3f")
-        self.summary.setText(f"Mean Dice {found} against {title}")
+        self.summary.setText(f"Mean Dice {found} ({title})")
         self.summary.setToolTip(
             f"Mean over the structures that the other one holds; compared with: {title}"
         )

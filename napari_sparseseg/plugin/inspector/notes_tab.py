@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sparseseg.analysis.notes import LOW_CONFIDENCE, SafetyNote, safety_notes
+from napari_sparseseg.plugin import preferences
 from napari_sparseseg.plugin.inspector.tab import Tab
 from napari_sparseseg.plugin.inspector.tables import Cell, Table, number
 from napari_sparseseg.report import NOTICE
@@ -96,7 +97,7 @@ class NotesTab(Tab):
     def _lay_out(self) -> None:
         self.low.setRange(0, 1)
         self.low.setSingleStep(0.05)
-        self.low.setValue(LOW_CONFIDENCE)
+        self.low.setValue(preferences.load().low_confidence)
         self.low.setKeyboardTracking(False)
         self.low.setToolTip(
             "Places of tokens that were left out are also listed where the confidence is below this"
@@ -147,7 +148,8 @@ class NotesTab(Tab):
         self._show(inspection.notes if low == LOW_CONFIDENCE else self._noted(inspection, low))
 
     def _look_anew(self) -> None:
-        """List the notes for another confidence."""
+        """List the notes for another confidence, and keep it."""
+        preferences.keep(low_confidence=self.low.value())
         if self._inspection is not None:
             self._show(self._noted(self._inspection, self.low.value()))
 
@@ -172,7 +174,7 @@ class NotesTab(Tab):
                     number(place + 1, "d"),
                     Cell(note.structure, color=colors[note.structure]),
                     Cell(note.text),
-                    number(note.millilitres, ".2g"),
+                    number(note.millilitres, ",.2f"),
                     number(note.share, ".1%"),
                     number(note.confidence, ".2f"),
                 ),

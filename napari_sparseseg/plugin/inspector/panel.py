@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from napari_sparseseg.analysis.inspection import Inspection
     from napari_sparseseg.plugin.dock import SparseSegDock
-    from napari_sparseseg.plugin.runner import Work
+    from napari_sparseseg.plugin.runner import Answer, Work
 
 TITLE = "SparseSeg inspector"
 LEAST_HEIGHT = 230
@@ -71,7 +71,9 @@ class Inspector(ClosingWidget):
         self.notes = NotesTab(self)
         self.curve = CurveTab(self)
         self._lay_out()
+        self._answer: Answer | None = None
         dock.changed.connect(self._on_changed)
+        self.closing.connect(lambda: dock.changed.disconnect(self._on_changed))
         self._on_changed()
 
     @property
@@ -155,7 +157,11 @@ class Inspector(ClosingWidget):
             show_place(self.viewer, to_world(image, shown.request.scan, point))
 
     def _on_changed(self) -> None:
-        self.inspection, self.token = None, None
+        """Drop what was found of the result before; a result that was only kept is the same."""
+        answer = self.shown.answer if self.shown is not None else None
+        if answer is self._answer is not None:
+            return
+        self._answer, self.inspection, self.token = answer, None, None
         for tab in self.tabs:
             tab.show_inspection(None)
             tab.show_result(self.shown)

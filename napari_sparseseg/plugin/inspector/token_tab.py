@@ -187,7 +187,7 @@ class TokenTab(Tab):
         self._lines.show(shown.layers[TOKENS], attended(trace, token), token)
         shown.layers.look_at(token)
         if shown.layers.map == "dependencies":
-            self.inspector.dock.view.display(shown)  # they are those of this token now
+            self.inspector.dock.view.explain()  # they are those of this token now
 
     def _tokens(self, shown: Shown) -> TokenIndex:
         if self._index is None:
