@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -14,6 +15,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QProgressBar,
     QPushButton,
+    QShortcut,
     QSizePolicy,
     QToolButton,
     QVBoxLayout,
@@ -35,6 +37,10 @@ PRECISIONS = {
     "float32": "float32",
     "bfloat16": "bfloat16",
 }
+
+
+KEYS = {"Segment": "Alt+Return", "Inspect": "Alt+I", "Keep": "Alt+K", "Undo": "Alt+Z"}
+"""Shortcuts of buttons, by their text; napari and its menus use none of them."""
 
 
 class Controls(QWidget):
@@ -84,11 +90,11 @@ class Controls(QWidget):
         self.all_button = QPushButton("Segment all open scans")
         self.choices = QWidget()
         self.settings = QCollapsible("Settings")
-        self.segment_button = QPushButton("Segment")
+        self.segment_button = _button("Segment")
         self.cancel_button = QPushButton("Cancel")
-        self.keep_button = QPushButton("Keep")
-        self.undo_button = QPushButton("Undo")
-        self.inspect_button = QPushButton("Inspect")
+        self.keep_button = _button("Keep")
+        self.undo_button = _button("Undo")
+        self.inspect_button = _button("Inspect")
         self.open_button = QToolButton()
         self.progress = QProgressBar()
         self._refresh = QToolButton()
@@ -146,7 +152,7 @@ class Controls(QWidget):
         buttons.addWidget(self.segment_button, 2)
         buttons.addWidget(self.cancel_button, 1)
         after = QHBoxLayout()
-        for button in (self.inspect_button, self.keep_button, self.undo_button):
+        for button in (self.keep_button, self.undo_button):
             after.addWidget(button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -154,6 +160,7 @@ class Controls(QWidget):
         layout.addWidget(self.settings)
         layout.addLayout(buttons)
         layout.addWidget(self.progress)
+        layout.addWidget(self.inspect_button)
         layout.addLayout(after)
 
     def _connect(self) -> None:
@@ -328,6 +335,13 @@ class Controls(QWidget):
         value = self._values.get(str(choice.model.path), choice.model.default_setting)
         rule = choice.rule
         self.setting.offer(choice.control, value, f"{rule.title} has no setting: {rule.about}")
+
+
+def _button(text: str) -> QPushButton:
+    """Make a button that shows its shortcut, which works wherever the focus is in the window."""
+    button = QPushButton(f"{text} ({KEYS[text]})")
+    QShortcut(QKeySequence(KEYS[text]), button).activated.connect(button.click)
+    return button
 
 
 def _beside(wide: QWidget, button: QWidget) -> QHBoxLayout:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from html import unescape
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from napari_sparseseg.analysis.attribution import Share
+from napari_sparseseg.analysis.document import write_document
 from napari_sparseseg.analysis.inspection import Inspection, inspect
 from napari_sparseseg.analysis.notes import safety_notes
 from napari_sparseseg.analysis.patches import TokenIndex
@@ -56,6 +59,20 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     with pytest.MonkeyPatch.context() as patch, segmenter.open(scan) as session:
         patch.setattr(segmenter.network.sparsifier, "decide", leaving_out(SPOT_ROW, TOP_ROW))
         return Runs(scan, session.run(0.5), session.run(1.0))
+
+
+def test_page_shows_it_first(runs: Runs, tmp_path: Path) -> None:
+    inspection = runs.inspect()
+    write_document(inspection, tmp_path / "page.html")
+    page = unescape((tmp_path / "page.html").read_text())
+    data = json.loads((tmp_path / "page.json").read_text())
+
+    first, *others = inspection.notes
+    places = [page.index(note.text) for note in (first, *others)]
+    assert places == sorted(places)
+    assert inspection.attribution is not None
+    assert inspection.attribution.verdict in page
+    assert data["notes"][0]["structure"] == first.structure == runs.result.classes[2]
 
 
 def test_the_plan_worked(runs: Runs) -> None:

@@ -77,7 +77,7 @@ class CompareTab(Tab):
         self.target = QComboBox()
         self.setting = SettingSlider()
         self.resample = QCheckBox("Allow resampling")
-        self.button = QPushButton("Compare")
+        self.button = QPushButton(f"Compare ({SHORTCUT})")
         self.follow = QCheckBox("Follow the slider")
         self.findings = Findings()
         self.difference = DifferenceLayer(inspector.viewer)
@@ -98,7 +98,7 @@ class CompareTab(Tab):
         self.resample.setToolTip(
             "Bring a reference of another grid to that of the scan, by the nearest voxel"
         )
-        self.button.setToolTip(f"Compare the shown result ({SHORTCUT})")
+        self.button.setToolTip("Compare the shown result with what is chosen")
         self.follow.setToolTip("Compare anew whenever another result is shown")
         self.follow.setEnabled(False)  # there is nothing to repeat yet
         notice = QLabel(NOTICE)

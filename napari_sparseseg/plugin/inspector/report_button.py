@@ -41,7 +41,7 @@ class ReportButton(QPushButton):
     """
 
     def __init__(self, inspector: Inspector) -> None:
-        super().__init__("Report…")
+        super().__init__("Report… (Alt+R)")
         self._inspector = inspector
         self.setShortcut("Alt+R")
         self.setStyleSheet("padding: 0px 8px;")  # the tabs beside it are low
@@ -67,7 +67,7 @@ class ReportButton(QPushButton):
         try:  # before the long work, and not after it
             check_targets([page, page.with_suffix(".json")], overwrite=overwrite)
         except SparseSegError as error:
-            inspector.dock.message.show_error(str(error))
+            inspector.dock.refuse(str(error))
             return
         known = [run for run in (shown.answer, shown.dense, *shown.earlier) if run is not None]
         compare = Comparing(shown.answer, known, targets(shown, ())[0], None, False)
