@@ -1,6 +1,6 @@
 # `make demo` and `make test` work on a fresh machine; `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help libraries virtual-libraries setup demo test check lint format export baselines evaluate adopt results bench
+.PHONY: help libraries virtual-libraries setup demo test check lint format export baselines evaluate adopt results bench viewer-bench
 # The set-up of one target must not run beside that of another.
 .NOTPARALLEL:
 
@@ -87,3 +87,6 @@ results: setup  ## write docs/results.md, its plots and the model cards from wha
 bench: setup  ## measure every claim on speed and write docs/performance.md (DATA=..., BENCH_ARGS=...)
 	.venv/bin/python -m benchmarks.speed measure --data $(DATA) $(BENCH_ARGS)
 	.venv/bin/python -m benchmarks.speed page
+
+viewer-bench: virtual-libraries setup  ## measure how fluid the slices of a large scan are (DATA=...)
+	scripts/virtual-display .venv/bin/python -m benchmarks.viewer --data $(DATA)

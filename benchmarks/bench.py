@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.quality.outcome import dice_per_class
 from benchmarks.volumes import Case, tissue_share
+from napari_sparseseg.analysis.metrics import dice_per_class
 
 Progress = Callable[[str], None]
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.quality.outcome import dice_per_class
+from napari_sparseseg.analysis.metrics import dice_per_class
 from napari_sparseseg.canonical import ModelSpace
 from napari_sparseseg.devices import resolve_precision
 from napari_sparseseg.files import read_volume

@@ -327,7 +327,8 @@ def _unpack(stream: BinaryIO) -> None:
         unpacker.decompress(chunk)
 
 
-def _write_itk(volume: Volume, path: Path, suffix: str) -> None:
+def itk_image(volume: Volume) -> Image:
+    """Return a volume as an image of SimpleITK, whose axes run left, posterior, superior."""
     import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(_storable(volume.data).T)
@@ -335,6 +336,13 @@ def _write_itk(volume: Volume, path: Path, suffix: str) -> None:
     image.SetSpacing(spacing)
     image.SetOrigin((_LPS_TO_RAS @ volume.affine[:3, 3]).tolist())
     image.SetDirection((_LPS_TO_RAS @ volume.affine[:3, :3] / spacing).ravel().tolist())
+    return image
+
+
+def _write_itk(volume: Volume, path: Path, suffix: str) -> None:
+    import SimpleITK as sitk
+
+    image = itk_image(volume)
     writer = sitk.ImageFileWriter()
     writer.SetFileName(str(path))
     writer.SetImageIO(_ITK_FORMATS[suffix])

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import uuid
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sparseseg.errors import OutputError
-from napari_sparseseg.files import SUFFIXES, atomic_path, write_volume
+from napari_sparseseg.files import SUFFIXES, write_volume
 from napari_sparseseg.report import write_report
+from napari_sparseseg.together import Step, check_targets, write_together
 from napari_sparseseg.tokens import TRACE_FILES
 
 if TYPE_CHECKING:
+    from napari_sparseseg.analysis.inspection import Inspection
     from napari_sparseseg.session import Segmentation
+
+_REPORTS = (".json", ".html")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Outputs:
     trace : Path, optional
         Folder of the trace; it is made where it does not exist.
     report : Path, optional
-        Report, a ``.json`` file.
+        Report: a ``.json`` file with the facts of the run, or an ``.html`` page for people that
+        holds what an inspection found, with a ``.json`` file of the same name beside it.
     overwrite : bool
         Replace files that exist.
     """
@@ -40,6 +41,11 @@ class Outputs:
     trace: Path | None = None
     report: Path | None = None
     overwrite: bool = False
+
+    @property
+    def has_page(self) -> bool:
+        """Whether the report is a page, which needs an inspection."""
+        return self.report is not None and self.report.suffix.lower() == ".html"
 
     def check(self, *inputs: Path) -> None:
         """Make sure that the results can be written as things stand; nothing is changed.
@@ -59,96 +65,61 @@ class Outputs:
             raise OutputError(
                 f"{self.labels.name} has an unknown ending; use one of {', '.join(SUFFIXES)}."
             )
-        if self.report is not None and self.report.suffix.lower() != ".json":
-            raise OutputError(f"The report {self.report.name} has an unknown ending; use .json.")
-        taken = {path.resolve() for path in inputs}
-        for file in (*self._single_files, *self._trace_files):
-            if file.resolve() in taken:
-                raise OutputError(
-                    f"{file} is the scan itself or another result; choose another name."
-                )
-            taken.add(file.resolve())
-        for file in self._single_files:
-            self._rehearse(file)
-        for file in self._trace_files:
-            # Where the folder has yet to be made, the one above must take it.
-            self._rehearse(next(p for p in (file, *file.parents) if os.path.exists(p.parent)))
+        if self.report is not None and self.report.suffix.lower() not in _REPORTS:
+            raise OutputError(
+                f"The report {self.report.name} has an unknown ending; use .json or .html."
+            )
+        check_targets(
+            [self.labels, *self._report_files],
+            self._trace_files,
+            inputs=inputs,
+            overwrite=self.overwrite,
+        )
 
-    def write(self, result: Segmentation) -> None:
+    def write(self, result: Segmentation, inspection: Inspection | None = None) -> None:
         """Write all results or, when one of them cannot be written, none.
+
+        Parameters
+        ----------
+        result : Segmentation
+            The run.
+        inspection : Inspection, optional
+            What a page shows; needed where the report is one.
 
         Raises
         ------
         OutputError
             If one cannot be written; all files and folders are then as before.
         """
-        with ExitStack() as stack, ExitStack() as undo:
-            for files, write in self._steps(result):
-                put_back = stack.enter_context(_remembered(files))
-                write()  # whole or not at all, so that only earlier steps need undoing
-                undo.callback(put_back)
-            undo.pop_all()
+        write_together(self._steps(result, inspection))
 
-    def _steps(self, result: Segmentation) -> Iterator[tuple[Iterable[Path], Callable[[], None]]]:
+    def _steps(self, result: Segmentation, inspection: Inspection | None) -> Iterator[Step]:
         overwrite = self.overwrite
-        yield [self.labels], lambda: write_volume(result.labels, self.labels, overwrite=overwrite)
+        yield Step(
+            (self.labels,), lambda: write_volume(result.labels, self.labels, overwrite=overwrite)
+        )
         if trace := self.trace:
-            yield self._trace_files, lambda: result.trace.save(trace, overwrite=overwrite)
+            yield Step(self._trace_files, lambda: result.trace.save(trace, overwrite=overwrite))
         if report := self.report:
-            yield [report], lambda: write_report(result.report, report, overwrite=overwrite)
+            yield Step(self._report_files, lambda: self._write_report(result, inspection, report))
+
+    def _write_report(
+        self, result: Segmentation, inspection: Inspection | None, report: Path
+    ) -> None:
+        if not self.has_page:
+            write_report(result.report, report, overwrite=self.overwrite)
+            return
+        from napari_sparseseg.analysis.document import write_document
+
+        assert inspection is not None, "a page shows an inspection"
+        write_document(inspection, report, overwrite=self.overwrite)
 
     @property
-    def _single_files(self) -> list[Path]:
-        return [self.labels] if self.report is None else [self.labels, self.report]
+    def _report_files(self) -> tuple[Path, ...]:
+        if self.report is None:
+            return ()
+        return (self.report, self.report.with_suffix(".json")) if self.has_page else (self.report,)
 
     @property
-    def _trace_files(self) -> list[Path]:
-        return [] if self.trace is None else [self.trace / name for name in TRACE_FILES]
-
-    def _rehearse(self, path: Path) -> None:
-        """Do all of the writing but its last step."""
-        with suppress(_Rehearsed), atomic_path(path, overwrite=self.overwrite):
-            raise _Rehearsed
-
-
-class _Rehearsed(Exception):
-    """Leaves the block that would write a file."""
-
-
-@contextmanager
-def _remembered(files: Iterable[Path]) -> Iterator[Callable[[], None]]:
-    """Remember files until the block ends; yields what brings them, or their absence, back."""
-    older: dict[Path, Path] = {}
-    missing = {folder for file in files for folder in file.parents if not os.path.exists(folder)}
-
-    def put_back() -> None:
-        for file in files:
-            if file in older:
-                os.replace(older[file], file)
-            else:
-                file.unlink(missing_ok=True)
-        for folder in sorted(missing, reverse=True):
-            with suppress(OSError):  # another program may use it by now
-                folder.rmdir()
-
-    try:
-        for file in files:
-            if os.path.lexists(file):
-                older[file] = file.with_name(f".sparseseg-{uuid.uuid4().hex}")
-                _duplicate(file, older[file])
-        yield put_back
-    finally:
-        for aside in older.values():
-            aside.unlink(missing_ok=True)
-
-
-def _duplicate(file: Path, copy: Path) -> None:
-    try:
-        os.link(file, copy)
-    except OSError:  # a file system without hard links
-        try:
-            shutil.copy2(file, copy)
-        except OSError as error:
-            raise OutputError(
-                f"{file} cannot be replaced ({error.strerror}); choose another name."
-            ) from error
+    def _trace_files(self) -> tuple[Path, ...]:
+        return () if self.trace is None else tuple(self.trace / name for name in TRACE_FILES)

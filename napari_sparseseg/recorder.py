@@ -9,6 +9,7 @@ from torch import Tensor
 
 from napari_sparseseg.network import Output, SparseUNETR, WindowTrace
 from napari_sparseseg.placement import Placement
+from napari_sparseseg.scores import PatchScores
 from napari_sparseseg.tokens import Dependencies, TokenGrid, TokenTrace
 
 
@@ -39,6 +40,7 @@ class Recorder:
         self.importance = np.full((len(self.stages), *grid.shape), np.nan, dtype=np.float32)
         self.left_stage = np.zeros(grid.shape, dtype=np.uint8)
         self.ran = np.zeros((blocks, *grid.shape), dtype=bool)
+        self.confidence = np.full(grid.shape, np.nan, dtype=np.float32)
         self.dependencies: list[Dependencies] = []
         self.macs = dict.fromkeys(("run", "dense", "encoder", "encoder_dense"), 0)
 
@@ -82,6 +84,11 @@ class Recorder:
             self.network.config.heads,
         )
 
+    def add_confidence(self, scores: PatchScores) -> None:
+        """Take how sure the network was of each patch once the windows are joined."""
+        if self.observe:
+            self.confidence = scores.confidence().cpu().numpy()
+
     def trace(self) -> TokenTrace | None:
         """Return the trace of the whole volume, None if nothing was observed."""
         if not self.observe:
@@ -95,4 +102,5 @@ class Recorder:
             self.left_stage,
             self.ran,
             tuple(self.dependencies),
+            self.confidence,
         )

@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_CHUNK = 256
+"""Patches whose probabilities are looked at together; they stay in the processor's cache."""
+
 
 @dataclass(frozen=True, eq=False)
 class PatchScores:
@@ -78,3 +81,18 @@ class PatchScores:
         values = cut.permute(1, 3, 5, 2, 4, 6, 0).reshape(gx * gy * gz, patch**3, classes)
         rows = torch.arange(len(values), device=values.device).reshape(gx, gy, gz)
         return cls(rows, values.contiguous(), patch, (0, 0, 0))
+
+    @torch.no_grad()
+    def confidence(self) -> Tensor:
+        """Return how sure the network was of each patch.
+
+        Returns
+        -------
+        Tensor
+            Token grid, float32, on the device of ``rows``: the probability of the most probable
+            class, averaged over the voxels of the patch; NaN where the patch is background
+            because the network was shown nothing.
+        """
+        parts = [part.amax(dim=-1).float().mean(dim=-1) for part in self.values.split(_CHUNK)]
+        unknown = self.rows.new_full((1,), torch.nan, dtype=torch.float32)
+        return torch.cat([*parts, unknown])[self.rows]  # row -1 is the last

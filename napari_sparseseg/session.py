@@ -266,6 +266,7 @@ class Session:
         recorder = Recorder(self.grid, self.segmenter.network, self.segmenter.means.trace)
         with torch.inference_mode(), memory_errors():
             scores = self._encode_and_decode(setting, recorder, progress, cancel)
+            recorder.add_confidence(scores)
             network_seconds = time.perf_counter() - start
             cancel.raise_if_cancelled()
             steps = len(self.places) + 1

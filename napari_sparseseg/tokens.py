@@ -8,7 +8,7 @@ import tempfile
 import zipfile
 import zlib
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,12 @@ TRACE_FILES = (
     "kept.nii.gz",
     "depth.nii.gz",
     "blocks.nii.gz",
+    "confidence.nii.gz",
     "dependencies.npz",
     "trace.json",
 )
 """Every file that a trace can consist of; dependencies only where a method has any."""
-TRACE_FORMAT = 2
+TRACE_FORMAT = 3
 _DAMAGE = (OSError, EOFError, zlib.error, zipfile.BadZipFile, ValueError, KeyError, TypeError)
 
 
@@ -122,6 +123,9 @@ class TokenTrace:
         ``(blocks, *grid.shape)``; the token was among the rows that the block was given.
     dependencies : tuple of Dependencies
         One for each window, if the method has any; a token is the query of one of them only.
+    confidence : ndarray of float32
+        ``grid.shape``; probability of the most probable class, averaged over the patch. NaN
+        where the network was shown nothing, and everywhere if it was not recorded.
     """
 
     grid: TokenGrid
@@ -132,6 +136,12 @@ class TokenTrace:
     left_stage: NDArray[np.uint8]
     ran: NDArray[np.bool_]
     dependencies: tuple[Dependencies, ...] = ()
+    confidence: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+
+    def __post_init__(self) -> None:
+        if not self.confidence.size:
+            unknown = np.full(self.grid.shape, np.nan, dtype=np.float32)
+            object.__setattr__(self, "confidence", unknown)
 
     @property
     def num_blocks(self) -> int:
@@ -217,7 +227,7 @@ class TokenTrace:
         return ranks
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
-        """Write ``importance``, ``kept`` and ``depth`` as NIfTI on the token grid, and JSON.
+        """Write every map as NIfTI on the token grid, the dependencies, and the rest as JSON.
 
         Parameters
         ----------
@@ -268,6 +278,7 @@ class TokenTrace:
             "kept": self.kept.astype(np.uint8),
             "depth": self.depth,
             "blocks": np.moveaxis(self.ran, 0, -1).astype(np.uint8),
+            "confidence": self.confidence,
         }
         for name, values in maps.items():
             image = nib.Nifti1Image(values, self.grid.affine)
@@ -322,11 +333,16 @@ class TokenTrace:
             stages = tuple(facts["stages"])
             importance = np.moveaxis(_read_map(folder, "importance"), -1, 0).astype(np.float32)
             ran = np.moveaxis(_read_map(folder, "blocks"), -1, 0).astype(bool)
+            confidence = _read_map(folder, "confidence").astype(np.float32)
             blocks = (int(facts["num_blocks"]), *shape)
-            if importance.shape != (len(stages), *shape) or ran.shape != blocks:
+            if (importance.shape, ran.shape, confidence.shape) != (
+                (len(stages), *shape),
+                blocks,
+                shape,
+            ):
                 raise ValueError("the maps are of another trace")
             kept = _read_dependencies(folder / "dependencies.npz", grid.size)
-            return cls(grid, facts["method"], stages, air, importance, left, ran, kept)
+            return cls(grid, facts["method"], stages, air, importance, left, ran, kept, confidence)
         except (*_DAMAGE, ImageFileError, HeaderDataError) as error:
             raise InputError(
                 f"{folder} holds no complete trace; run the segmentation again with a trace."

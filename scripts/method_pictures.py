@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import napari
 import numpy as np
 from napari.layers import Layer
+from pictures import settle, wait_for
 from PIL import Image
-from qtpy.QtCore import QEventLoop, QTimer
 from qtpy.QtGui import QImage
-from qtpy.QtWidgets import QApplication
 
 from napari_sparseseg.errors import SparseSegError
 from napari_sparseseg.methods import METHODS
@@ -32,7 +30,6 @@ FOLDER = Path(__file__).parent.parent / "docs" / "images" / "methods"
 WINDOW = (1280, 800)
 CLOSE_UP = 0.94
 """How much nearer than the whole scan the camera is."""
-SETTLE_SECONDS = 1.0
 
 
 def main() -> int:
@@ -68,47 +65,23 @@ def take(output: Path, wanted: list[str]) -> Iterator[Path]:
     dock = open_dock(viewer)
     chooser = dock.controls.chooser
     default = chooser.methods.current()
-    result_of(dock, dock.controls.segment_button.click)
+    wait_for(dock, dock.segmented, dock.controls.segment_button.click)
     viewer.reset_view()
     viewer.scene.camera.zoom *= 1 / CLOSE_UP
     for row, first in ((chooser.methods, default), (chooser.controls, "")):
         row.buttons[first].click()
         for name in [key for key in row.buttons if key in wanted]:
             if row.current() != name:
-                result_of(dock, row.buttons[name].click)
+                wait_for(dock, dock.segmented, row.buttons[name].click)
             for view in METHODS[name].views:
-                dock.maps.choose(view.kind)
+                dock.view.maps.choose(view.kind)
                 settle()
                 path = output / f"{name}-{view.kind}.png"
                 save(viewer, dock, path)
                 yield path
         if row.current() != first:
-            result_of(dock, row.buttons[first].click)
+            wait_for(dock, dock.segmented, row.buttons[first].click)
     viewer.close()
-
-
-def result_of(dock: SparseSegDock, press: Callable[[], None]) -> None:
-    """Press something and wait for its result."""
-    refusals: list[str] = []
-    loop = QEventLoop()
-    dock.segmented.connect(loop.quit)
-    dock.refused.connect(refusals.append)
-    dock.refused.connect(loop.quit)
-    QTimer.singleShot(0, press)
-    loop.exec()
-    dock.segmented.disconnect(loop.quit)
-    dock.refused.disconnect(refusals.append)
-    dock.refused.disconnect(loop.quit)
-    if refusals:
-        raise SparseSegError(refusals[0])
-
-
-def settle() -> None:
-    """Let the window draw what it was told to."""
-    end = time.monotonic() + SETTLE_SECONDS
-    while time.monotonic() < end:
-        QApplication.processEvents()
-        time.sleep(0.02)
 
 
 def save(viewer: napari.Viewer, dock: SparseSegDock, path: Path) -> None:

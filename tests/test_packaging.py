@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
 import zipfile
 from email.message import Message
 from email.parser import Parser
-from importlib.metadata import distribution
+from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,44 @@ def test_base_install_has_no_gui(metadata: Message):
 
     assert "torch" in base
     assert not GUI & base.keys()
+
+
+def imported(folder: Path, skipped: str) -> set[str]:
+    """Give the top modules that the files of a package import, those of a part of it left out."""
+    names: set[str] = set()
+    for file in folder.rglob("*.py"):
+        if skipped not in file.relative_to(folder).parts:
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.Import):
+                    names |= {alias.name.split(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and node.module:
+                    names.add(node.module.split(".")[0])
+    return names
+
+
+def test_base_install_brings_what_the_engine_imports(repository: Path, metadata: Message):
+    found = imported(repository / "napari_sparseseg", skipped="plugin")
+    owners = packages_distributions()
+    needed = {
+        owners[name][0].lower() for name in found - sys.stdlib_module_names - {"napari_sparseseg"}
+    }
+
+    assert {"torch", "matplotlib", "jinja2"} <= needed
+    assert needed == requirements(metadata).keys()
+
+
+def test_no_extra_repeats_the_base_install(metadata: Message):
+    base = requirements(metadata).keys()
+
+    for extra in ("napari", "sample", "dev"):
+        assert not requirements(metadata, extra).keys() & base
+
+
+def test_wheel_carries_the_templates(wheel: zipfile.ZipFile, repository: Path):
+    folder = repository / "napari_sparseseg" / "analysis" / "templates"
+    templates = {f"napari_sparseseg/analysis/templates/{path.name}" for path in folder.iterdir()}
+
+    assert templates and templates <= {*wheel.namelist()}
 
 
 def test_napari_extra_brings_one_qt_binding(metadata: Message):

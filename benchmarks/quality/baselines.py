@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.quality.cases import Case, case_sets
-from benchmarks.quality.outcome import Json, dice_per_class, hd95_per_class
+from benchmarks.quality.outcome import Json
 from benchmarks.quality.rival_training import data_recipe
 from benchmarks.quality.rivals import OVERLAP, RIVALS, WINDOW, Rival
 from benchmarks.quality.runs import length
+from napari_sparseseg.analysis.metrics import dice_per_class, hd95_per_class
 from napari_sparseseg.canonical import ModelSpace
 from napari_sparseseg.intensity import normalise
 from napari_sparseseg.scores import PatchScores

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.quality.cases import Case, CaseSet
-from benchmarks.quality.outcome import dice_per_class, mean_dice
+from benchmarks.quality.outcome import mean_dice
 from benchmarks.quality.voxels import OUTSIDE, Voxels
+from napari_sparseseg.analysis.metrics import dice_per_class
 from napari_sparseseg.methods import METHODS
 from napari_sparseseg.segmenter import Segmenter
 from napari_sparseseg.session import Session

@@ -18,7 +18,7 @@ from benchmarks.quality.degrade import (
     with_noise_of_dose,
     with_rician_noise,
 )
-from benchmarks.quality.outcome import dice_per_class
+from napari_sparseseg.analysis.metrics import dice_per_class
 from napari_sparseseg.methods import KEEP_RATIO
 from napari_sparseseg.segmenter import Segmenter
 from napari_sparseseg.volume import Volume

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from benchmarks.quality.arms import default_setting
 from benchmarks.quality.cases import BRAIN, CaseSet
-from benchmarks.quality.outcome import dice_per_class
+from napari_sparseseg.analysis.metrics import dice_per_class
 from napari_sparseseg.files import read_volume
 from napari_sparseseg.plugin.sample import template_path
 from napari_sparseseg.segmenter import Segmenter

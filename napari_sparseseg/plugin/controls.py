@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
     QProgressBar,
     QPushButton,
+    QShortcut,
     QSizePolicy,
     QToolButton,
     QVBoxLayout,
@@ -20,9 +24,12 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from napari_sparseseg.plugin.catalog import Choice, Task, task_of_file, tasks
-from napari_sparseseg.plugin.chooser import MethodChooser
+from napari_sparseseg.plugin.chooser import OWN_RULE, MethodChooser
 from napari_sparseseg.plugin.setting import SettingSlider
 from napari_sparseseg.weights import DEFAULT_MODEL, ModelInfo
+
+if TYPE_CHECKING:
+    from napari_sparseseg.plugin.preferences import Preferences
 
 AUTO_DEVICE = ("auto", "automatic")
 PRECISIONS = {
@@ -30,6 +37,10 @@ PRECISIONS = {
     "float32": "float32",
     "bfloat16": "bfloat16",
 }
+
+
+KEYS = {"Segment": "Alt+Return", "Inspect": "Alt+I", "Keep": "Alt+K", "Undo": "Alt+Z"}
+"""Shortcuts of buttons, by their text; napari and its menus use none of them."""
 
 
 class Controls(QWidget):
@@ -43,10 +54,14 @@ class Controls(QWidget):
         The user clicked on another method or control.
     setting_changed : Signal(float)
         The user moved the slider.
-    segment, cancel, keep, find_devices : Signal()
+    segment, segment_all, cancel, keep, undo, inspect, find_devices : Signal()
         A button was pressed.
+    device_gone : Signal(str)
+        The device of last time is not there any more; another one is chosen.
     open_model : Signal(str)
         The user chose a model file.
+    prefix : str
+        What stands before the progress.
     """
 
     image_changed = Signal()
@@ -54,9 +69,13 @@ class Controls(QWidget):
     choice_changed = Signal()
     setting_changed = Signal(float)
     segment = Signal()
+    segment_all = Signal()
     cancel = Signal()
     keep = Signal()
+    undo = Signal()
+    inspect = Signal()
     find_devices = Signal()
+    device_gone = Signal(str)
     open_model = Signal(str)
 
     def __init__(self) -> None:
@@ -67,13 +86,20 @@ class Controls(QWidget):
         self.device = _combo("Where to compute; press the arrow to list this computer's cards.")
         self.precision = _combo("bfloat16 is faster where the processor has it.")
         self.setting = SettingSlider()
+        self.follow = QCheckBox("Follow the slider")
+        self.all_button = QPushButton("Segment all open scans")
+        self.choices = QWidget()
         self.settings = QCollapsible("Settings")
-        self.segment_button = QPushButton("Segment")
+        self.segment_button = _button("Segment")
         self.cancel_button = QPushButton("Cancel")
-        self.keep_button = QPushButton("Keep for comparison")
+        self.keep_button = _button("Keep")
+        self.undo_button = _button("Undo")
+        self.inspect_button = _button("Inspect")
         self.open_button = QToolButton()
         self.progress = QProgressBar()
         self._refresh = QToolButton()
+        self.prefix = ""
+        self._restored_device = ""
         self._values: dict[str, float] = {}  # where the user left the slider, by model file
         self._fill()
         self._lay_out()
@@ -88,6 +114,9 @@ class Controls(QWidget):
         self.open_button.setToolTip("Open model file: your own checkpoint (.safetensors)")
         self._refresh.setText("↻")
         self._refresh.setToolTip("List the graphics cards (loads torch, takes some seconds)")
+        self.follow.setChecked(True)
+        self.follow.setToolTip("Segment again when the slider rests, without Segment")
+        self.all_button.setToolTip("Every open image, one after the other, with these choices")
         self.segment_button.setMinimumHeight(36)
         self.segment_button.setStyleSheet("font-weight: bold; font-size: 14px;")
         self.segment_button.setToolTip("Segment the scan with these choices")
@@ -96,10 +125,15 @@ class Controls(QWidget):
         self.keep_button.setToolTip(
             "Leave this result in the viewer under its own name; the next run makes new layers"
         )
+        self.inspect_button.setToolTip(
+            "Look at single tokens, compare with the dense twin, see where pruning may be unsafe"
+        )
+        self.undo_button.setToolTip("Show the result before this one again")
         self.progress.setAlignment(Qt.AlignmentFlag.AlignCenter)
 
     def _lay_out(self) -> None:
-        form = QFormLayout()
+        form = QFormLayout(self.choices)
+        form.setContentsMargins(0, 0, 0, 0)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
         form.addRow("Image", self.image)
         form.addRow("Model", _beside(self.task, self.open_button))
@@ -110,18 +144,24 @@ class Controls(QWidget):
         inner.setContentsMargins(0, 0, 0, 0)
         inner.addRow("Device", _beside(self.device, self._refresh))
         inner.addRow("Precision", self.precision)
+        inner.addRow(self.follow)
+        inner.addRow(self.all_button)
         self.settings.addWidget(computing)
         self.settings.layout().setContentsMargins(0, 0, 0, 0)  # type: ignore[union-attr]
         buttons = QHBoxLayout()
         buttons.addWidget(self.segment_button, 2)
         buttons.addWidget(self.cancel_button, 1)
+        after = QHBoxLayout()
+        for button in (self.keep_button, self.undo_button):
+            after.addWidget(button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(form)
+        layout.addWidget(self.choices)
         layout.addWidget(self.settings)
         layout.addLayout(buttons)
         layout.addWidget(self.progress)
-        layout.addWidget(self.keep_button)
+        layout.addWidget(self.inspect_button)
+        layout.addLayout(after)
 
     def _connect(self) -> None:
         self.image.currentIndexChanged.connect(lambda _: self.image_changed.emit())
@@ -133,7 +173,9 @@ class Controls(QWidget):
         self.setting.moved.connect(self._on_setting)
         for button, signal in (
             (self.segment_button, self.segment), (self.cancel_button, self.cancel),
-            (self.keep_button, self.keep), (self._refresh, self.find_devices),
+            (self.inspect_button, self.inspect), (self.keep_button, self.keep),
+            (self.undo_button, self.undo), (self.all_button, self.segment_all),
+            (self._refresh, self.find_devices),
         ):  # fmt: skip
             button.clicked.connect(lambda _, signal=signal: signal.emit())
         self.open_button.clicked.connect(lambda _: self._on_open())
@@ -165,11 +207,36 @@ class Controls(QWidget):
         self._on_task()
 
     def set_devices(self, devices: Iterable[tuple[str, str]]) -> None:
-        """Offer these devices after "auto"; the choice stays, even if its device has gone."""
-        offered = dict([AUTO_DEVICE, *devices])
-        if self.device.currentData() is not None:
-            offered.setdefault(self.device.currentData(), self.device.currentText())
+        """Offer these devices after "auto".
+
+        The choice stays even if its device has gone, unless it was :meth:`restore` that chose it.
+        """
+        offered, chosen = dict([AUTO_DEVICE, *devices]), self.device.currentData()
+        gone = chosen == self._restored_device and chosen not in offered
+        self._restored_device = ""
+        if gone:
+            _offer(self.device, offered.items(), lambda: self.device_gone.emit(chosen))
+            return
+        if chosen is not None:
+            offered.setdefault(chosen, self.device.currentText())
         _offer(self.device, offered.items(), self.setup_changed.emit)
+
+    def restore(self, last: Preferences) -> None:
+        """Choose what was chosen last, as far as it is there; no signal is emitted."""
+        keys = [self.task.itemData(i).key for i in range(self.task.count())]
+        self.blockSignals(True)
+        if last.task in keys:
+            self.task.setCurrentIndex(keys.index(last.task))
+        if last.method in self.chooser.methods.buttons:
+            self.chooser.choose(last.method, OWN_RULE)
+            self._offer_setting()
+        if last.device != AUTO_DEVICE[0]:  # whether it is there is known once torch is
+            self._restored_device = last.device
+            self.device.addItem(last.device, last.device)
+            self.device.setCurrentIndex(self.device.count() - 1)
+        self.precision.setCurrentIndex(max(0, self.precision.findData(last.precision)))
+        self.follow.setChecked(last.follow)
+        self.blockSignals(False)
 
     # What is chosen
 
@@ -195,18 +262,39 @@ class Controls(QWidget):
             self._values[str(choice.model.path)] = setting
         self._offer_setting()
 
-    def set_busy(self, busy: bool, summary: str = "") -> None:
-        """Show that a run goes on, or not and what the last one did."""
-        self.segment_button.setEnabled(not busy)
+    def set_busy(self, busy: bool, summary: str = "", locked: bool = False) -> None:
+        """Show that a run goes on, or not and what the last one did.
+
+        Parameters
+        ----------
+        busy : bool
+            Whether something runs.
+        summary : str
+            What the last run did.
+        locked : bool
+            Whether the choices wait too: a slider moved by chance must not end longer work.
+        """
+        for button in (self.segment_button, self.all_button):
+            button.setEnabled(not busy)
         self.cancel_button.setEnabled(busy)
+        for choices in (self.choices, self.settings):
+            choices.setEnabled(not locked)
         if not busy:
             self.show_progress(0, 0, summary)
+
+    def offer_results(self, keep: bool, undo: bool, visible: bool) -> None:
+        """Offer what can be done with a result, where there is one."""
+        for button, useful in ((self.keep_button, keep), (self.undo_button, undo)):
+            button.setVisible(visible)
+            button.setEnabled(useful)
+        self.inspect_button.setVisible(visible)
 
     def show_progress(self, done: int, total: int, what: str) -> None:
         """Show how far a run is; a total of 0 means that nobody knows."""
         self.progress.setRange(0, max(1, total))
         self.progress.setValue(done)
-        self.progress.setFormat(f"{what} ({done} of {total})" if total > 1 else what)
+        what = f"{what} ({done} of {total})" if total > 1 else what
+        self.progress.setFormat(f"{self.prefix}{what}")
 
     def _add_task(self, task: Task) -> None:
         self.task.addItem(task.title, task)
@@ -247,6 +335,13 @@ class Controls(QWidget):
         value = self._values.get(str(choice.model.path), choice.model.default_setting)
         rule = choice.rule
         self.setting.offer(choice.control, value, f"{rule.title} has no setting: {rule.about}")
+
+
+def _button(text: str) -> QPushButton:
+    """Make a button that shows its shortcut, which works wherever the focus is in the window."""
+    button = QPushButton(f"{text} ({KEYS[text]})")
+    QShortcut(QKeySequence(KEYS[text]), button).activated.connect(button.click)
+    return button
 
 
 def _beside(wide: QWidget, button: QWidget) -> QHBoxLayout:

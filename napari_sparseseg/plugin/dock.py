@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from napari_sparseseg.errors import InputError, SparseSegError
-from napari_sparseseg.plugin import maps
+from napari_sparseseg.errors import SparseSegError
+from napari_sparseseg.plugin import preferences
+from napari_sparseseg.plugin.asking import assumed_note, request_of
+from napari_sparseseg.plugin.batch import Batch
 from napari_sparseseg.plugin.closing import ClosingWidget
 from napari_sparseseg.plugin.controls import Controls
-from napari_sparseseg.plugin.geometry import Scan
-from napari_sparseseg.plugin.layers import ResultLayers, is_result
-from napari_sparseseg.plugin.map_panel import MapPanel
-from napari_sparseseg.plugin.panels import (
-    Message,
-    Results,
-    ScrollingColumn,
-    Structures,
-    summary,
-)
-from napari_sparseseg.plugin.pointer import Pointer
-from napari_sparseseg.plugin.runner import Answer, Request, Runner
+from napari_sparseseg.plugin.failures import sentence_of
+from napari_sparseseg.plugin.images import Images
+from napari_sparseseg.plugin.panels import Message, ScrollingColumn
+from napari_sparseseg.plugin.result_view import ResultView
+from napari_sparseseg.plugin.runner import Answer, Request, Runner, Work
+from napari_sparseseg.plugin.shown import Shown
 from napari_sparseseg.plugin.words import origin
 from napari_sparseseg.report import NOTICE
 from napari_sparseseg.weights import find_model, models
@@ -33,7 +29,7 @@ if TYPE_CHECKING:
     import napari
     from napari.layers import Image
 
-    from napari_sparseseg.session import Segmentation
+    from napari_sparseseg.plugin.inspector.panel import Inspector
 
 REST_MS = 250
 """How long the slider has to rest before the network runs again."""
@@ -41,19 +37,6 @@ REST_MS = 250
 _PLUGIN, _WIDGET = "napari-sparseseg", "Sparse segmentation"
 _TITLE_BUTTONS = 118
 """Pixels of a dock's title bar that are not its title."""
-_NO_IMAGE = (
-    "There is no image to segment; open a scan, or the sample under File > Open Sample > SparseSeg."
-)
-
-
-@dataclass
-class _Shown:
-    """What is shown of one image: the layers, what was asked for, and whether it was kept."""
-
-    layers: ResultLayers
-    request: Request
-    result: Segmentation
-    kept: bool = False
 
 
 class SparseSegDock(ClosingWidget):
@@ -67,31 +50,36 @@ class SparseSegDock(ClosingWidget):
     Attributes
     ----------
     segmented : Signal(Segmentation)
-        A result is shown.
+        A new result is shown.
+    changed : Signal()
+        Another result is shown, or none.
     refused : Signal(str)
         A request did not work out; the sentence that is shown.
     """
 
     segmented = Signal(object)
+    changed = Signal()
     refused = Signal(str)
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__()
         self._viewer = napari_viewer
-        self._results: dict[object, _Shown] = {}
+        self._inspector: Inspector | None = None
+        self._images = Images(napari_viewer)
         self.controls = Controls()
         self.message = Message()
-        self.maps = MapPanel()
-        self.structures = Structures()
-        self.results = Results()
-        self.pointer = Pointer(napari_viewer, self._shown_layers)
+        self.view = ResultView(napari_viewer, self._images.results)
         self.runner = Runner()
+        self.batch = Batch(
+            self._images, self.runner, self.controls, self.message, self._take, self._idle
+        )
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.setInterval(REST_MS)
         self._lay_out()
         self._connect()
         self._offer_models()
+        preferences.restore(self.controls, self.view.maps)
         self._offer_images()
         self._show_result()
 
@@ -101,42 +89,42 @@ class SparseSegDock(ClosingWidget):
         content = QWidget()
         column = QVBoxLayout(content)
         column.setContentsMargins(6, 6, 6, 6)
-        for widget in (
-            self.controls, self.message, self.maps, self.pointer, self.structures, self.results
-        ):  # fmt: skip
+        for widget in (self.controls, self.message, self.view):
             column.addWidget(widget)
         column.addStretch(1)
         self._column = ScrollingColumn(content)
         notice = QLabel(NOTICE)
         notice.setAlignment(Qt.AlignmentFlag.AlignCenter)
         notice.setStyleSheet("font-style: italic; padding: 2px;")
-        title = self.fontMetrics().horizontalAdvance(f"{_WIDGET} ({_PLUGIN})")
-        self.setMinimumWidth(title + _TITLE_BUTTONS)
+        title = f"{_WIDGET} ({_PLUGIN})"
+        self.setMinimumWidth(self.fontMetrics().horizontalAdvance(title) + _TITLE_BUTTONS)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._column, 1)
         layout.addWidget(notice)
 
     def _connect(self) -> None:
-        controls, runner, layers = self.controls, self.runner, self._viewer.layers
+        controls, runner, events = self.controls, self.runner, self._viewer.layers.events
         controls.image_changed.connect(self._on_image)
         controls.setup_changed.connect(self._on_setup)
         controls.choice_changed.connect(self._on_choice)
         controls.setting_changed.connect(self._on_setting)
         controls.segment.connect(self.segment)
+        controls.segment_all.connect(self.segment_all)
         controls.cancel.connect(self.cancel)
         controls.keep.connect(self.keep)
+        controls.undo.connect(self.undo)
+        controls.inspect.connect(self.open_inspector)
         controls.open_model.connect(self.open_model)
         controls.find_devices.connect(runner.find_devices)
-        self.maps.chosen.connect(self._on_map)
-        self.pointer.clicked.connect(self._on_click)
+        controls.device_gone.connect(self._on_device_gone)
         self._rest.timeout.connect(self._run)
         runner.progressed.connect(controls.show_progress)
         runner.devices_found.connect(controls.set_devices)
         runner.answered.connect(self._on_answer)
         runner.failed.connect(self._on_failed)
         runner.cancelled.connect(self._on_cancelled)
-        for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
+        for event in (events.inserted, events.removed, events.renamed):
             event.connect(self._offer_images)
         self.closing.connect(self._release)
         # The window may go without a word to its docks: see that the thread never outlives it.
@@ -151,23 +139,16 @@ class SparseSegDock(ClosingWidget):
             self.message.show_error(str(error))
 
     def _offer_images(self, event: Any = None) -> None:
-        from napari.layers import Image
+        self.controls.set_images((layer.unique_id, layer.name) for layer in self._images.layers())
 
-        layers = [x for x in self._viewer.layers if isinstance(x, Image) and not is_result(x)]
-        self.controls.set_images((layer.unique_id, layer.name) for layer in layers)
-        known = {layer.unique_id for layer in layers}
-        self._results = {k: v for k, v in self._results.items() if k in known}
+    def image(self) -> Image | None:
+        """Return the chosen image layer, None if there is none."""
+        return self._images.find(self.controls.image.currentData())
 
-    def _image(self) -> Image | None:
-        chosen = self.controls.image.currentData()
-        return next((x for x in self._viewer.layers if x.unique_id == chosen), None)
-
-    def _shown(self) -> _Shown | None:
-        return self._results.get(self.controls.image.currentData())
-
-    def _shown_layers(self) -> ResultLayers | None:
-        shown = self._shown()
-        return shown.layers if shown is not None else None
+    @property
+    def shown(self) -> Shown | None:
+        """What is shown of the chosen image, None if nothing is."""
+        return self._images.results.get(self.controls.image.currentData())
 
     # What the user does
 
@@ -175,6 +156,13 @@ class SparseSegDock(ClosingWidget):
         """Segment the chosen image with the chosen settings, as the button does."""
         self.message.dismiss()
         self._run()
+
+    def segment_all(self) -> None:
+        """Segment every open scan with the chosen settings, one after the other."""
+        self.message.dismiss()
+        self._rest.stop()
+        self.view.restore()
+        self.batch.start()
 
     def cancel(self) -> None:
         """Stop the run; the viewer stays as it is."""
@@ -189,15 +177,68 @@ class SparseSegDock(ClosingWidget):
 
     def keep(self) -> None:
         """Leave the shown result in the viewer; the next run makes new layers."""
-        image, shown = self._image(), self._shown()
+        image, shown = self.image(), self.shown
         if image is None or shown is None or shown.kept:
             return
-        title = origin(shown.result.report)
-        shown.layers.keep(title)
+        shown.layers.keep(title := origin(shown.result.report))
         shown.layers.show(image, shown.request.scan, shown.result)
         shown.kept = True
         self.message.show_note(f"Kept as {image.name} segmentation ({title}).")
         self._show_result()
+
+    def undo(self) -> None:
+        """Show the result before this one again."""
+        shown = self.shown
+        if shown is None or not shown.earlier:
+            return
+        shown.go_back()
+        self._show_answer(shown)
+        self._restore_choice()
+        self.message.show_note(f"Back to {origin(shown.result.report)}.")
+
+    def open_inspector(self) -> Inspector:
+        """Open the inspector below the canvas, or bring it to the front."""
+        from napari_sparseseg.plugin.inspector.panel import TITLE, Inspector
+
+        if self._inspector is None:
+            inspector = self._inspector = Inspector(self._viewer, self)
+            inspector.closing.connect(self._on_inspector_closed)
+            self._viewer.window.add_dock_widget(inspector, name=TITLE, area="bottom")
+        return self._inspector
+
+    def _on_inspector_closed(self) -> None:
+        self._inspector = None
+
+    def show_answer(self, answer: Answer) -> None:
+        """Show a result that is there already, of the chosen image; undo leads back."""
+        shown = self.shown
+        if shown is not None:
+            shown.show_next(answer)
+            self._show_answer(shown)
+            self._restore_choice()
+
+    def perform(self, work: Work, done: Callable[[Any], None], request: Request) -> None:
+        """Do long work on a session beside the window, with progress and Cancel.
+
+        Parameters
+        ----------
+        work : callable
+            See :data:`runner.Work`.
+        done : callable
+            Gets what it returns, in the thread of the window.
+        request : Request
+            Whose session it needs.
+        """
+        self.message.dismiss()
+        self._rest.stop()
+        self.batch.stop()
+
+        def finish(value: Any) -> None:
+            self._idle()
+            done(value)
+
+        self.controls.set_busy(True, locked=True)
+        self.runner.perform(request, work, finish)
 
     def open_model(self, path: str) -> None:
         """Offer the model of a file and choose it, or say why that cannot be.
@@ -211,7 +252,7 @@ class SparseSegDock(ClosingWidget):
         try:
             self.controls.add_model(find_model(Path(path).absolute()))
         except SparseSegError as error:
-            self._refuse(str(error))
+            self.refuse(str(error))
 
     def _on_image(self) -> None:
         self._on_setup()
@@ -222,134 +263,100 @@ class SparseSegDock(ClosingWidget):
         self.message.dismiss()
         self._rest.stop()
         self.runner.forget()
-        self._restore_maps()
+        self.view.restore()
 
     def _on_choice(self) -> None:
         """Run another method or control at once where there is something to compare it with."""
         self.message.dismiss()
-        self._restore_maps()
-        if self._shown() is not None or (self.runner.busy and self.runner.follows):
+        self.view.restore()
+        if self.shown is not None or (self.runner.busy and self.runner.follows):
             self._run()
 
     def _on_setting(self) -> None:
         self.message.dismiss()
-        shown = self._shown()
-        if not self.runner.follows:
-            if shown is not None:
-                name = self.controls.setting.label.text().lower()
-                self.message.show_note(f"Press Segment to segment with this {name}.")
-            return
-        if shown is not None:
+        shown, follows = self.shown, self.runner.follows
+        if follows and shown is not None and self.view.previews():
             self._preview(shown)
-        self._rest.start()
+        if follows and self.controls.follow.isChecked():
+            self._rest.start()
+        elif shown is not None:
+            name = self.controls.setting.label.text().lower()
+            self.message.show_note(f"Press Segment to segment with this {name}.")
 
-    def _preview(self, shown: _Shown) -> None:
+    def _on_device_gone(self, device: str) -> None:
+        """Run on another device what was asked of one that was there last time."""
+        self.message.show_note(f"{device} is not there any more; the device is chosen for you.")
+        if self.batch.active:
+            self.batch.start()
+        elif self.runner.busy and self.runner.follows:
+            self._run()
+
+    def _preview(self, shown: Shown) -> None:
         """Show at once what the first stage would let go on, if the shown method can tell."""
         try:
-            request = self._request()
+            request = request_of(self.image(), self.controls)
         except SparseSegError:
             return  # the run says so
-        trace = shown.result.trace
-        if maps.view_of(trace, "kept") is None or not request.shares_session(shown.request):
-            return
-        preview = self.runner.preview(request)
-        if preview is not None:
-            states = maps.preview_map(preview, trace)
-            shown.layers.preview(states)
-            if self.maps.current() == "kept":
-                self.maps.explain_preview(maps.preview_legend(states, trace))
-
-    def _on_map(self, which: str, stage: int) -> None:
-        for shown in self._results.values():
-            shown.layers.choose(which, stage)
-        self._show_map()
-        self.pointer.follow()
-
-    def _on_click(self, place: tuple[float, ...]) -> None:
-        layers = self._shown_layers()
-        if layers is not None and layers.map == "dependencies" and layers.pick(place):
-            self._show_map()
+        if request.shares_session(shown.request):
+            preview = self.runner.preview(request)
+            if preview is not None:
+                self.view.preview(preview)
 
     # What the engine does
 
     def _run(self) -> None:
         """Ask the engine for the present choices; the latest request wins."""
         self._rest.stop()
+        self.batch.stop()
         try:
-            request = self._request()
+            request = request_of(self.image(), self.controls)
         except SparseSegError as error:
-            self._refuse(str(error))
+            self.refuse(str(error))
             return
         self.controls.set_busy(True)
         self.runner.request(request)
 
-    def _request(self) -> Request:
-        image, choice = self._image(), self.controls.choice()
-        if image is None:
-            raise InputError(_NO_IMAGE)
-        if choice is None:
-            models()  # says why there is none
-            raise InputError("There is no model to segment with; reinstall napari-sparseseg.")
-        controls = self.controls
-        return Request(
-            Scan.of(image),
-            choice,
-            controls.device.currentData(),
-            controls.precision.currentData(),
-            controls.setting.value(),
-        )
-
     def _on_answer(self, answer: Answer) -> None:
-        image = self._image()
+        image = self.image()
         if image is None or self._rest.isActive():
             return  # the slider has moved on: its run comes in a moment
-        layers = self._shown_layers() or ResultLayers(self._viewer)
-        request, result = answer.request, answer.result
-        self._results[image.unique_id] = _Shown(layers, request, result)
-        self.maps.offer(result.trace)
-        layers.map, layers.stage = self.maps.current(), self.maps.current_stage()
-        layers.show(image, request.scan, result)
+        self._take(image, answer)
+        if answer.request.scan.assumed:
+            self.message.show_note(assumed_note(image.name))
+
+    def _take(self, image: Image, answer: Answer) -> None:
+        """Show a new answer in the layers of its image."""
+        self.view.fill(self._images.take(image, answer), image)
+        if image is self.image():
+            self._show_result()
+        self.segmented.emit(answer.result)
+
+    def _show_answer(self, shown: Shown) -> None:
+        """Bring layers and panels to what is shown of the chosen image."""
+        image = self.image()
+        assert image is not None
+        self.view.fill(shown, image)
         self._show_result()
-        if request.scan.assumed:
-            self.message.show_note(
-                f"{image.name} does not say how the patient lies in it: its axes were taken as "
-                "right, anterior and superior."
-            )
-        self.segmented.emit(result)
 
     def _on_cancelled(self) -> None:
         self._idle()
-        self._restore_maps()
-        self.message.show_note("Cancelled; nothing was changed.")
+        self.view.restore()
+        self.message.show_note(self.batch.stop() or "Cancelled; nothing was changed.")
 
     def _on_failed(self, error: Exception) -> None:
         self._idle()
-        self._restore_maps()
+        self.view.restore()
         self._restore_choice()
-        if isinstance(error, SparseSegError):
-            self._refuse(str(error))
-            return
-        from napari.utils.notifications import notification_manager
+        self.refuse(sentence_of(error))
 
-        self._refuse(
-            f"The run failed unexpectedly ({type(error).__name__}); the notification below has "
-            "the details to report."
-        )
-        notification_manager.receive_error(type(error), error, error.__traceback__)
-
-    def _refuse(self, sentence: str) -> None:
+    def refuse(self, sentence: str) -> None:
+        """Show why something did not work out."""
         self.message.show_error(sentence)
         self.refused.emit(sentence)
 
-    def _restore_maps(self) -> None:
-        """Take back what slider moves showed ahead of their result."""
-        for shown in self._results.values():
-            shown.layers.restore()
-        self._show_map()
-
     def _restore_choice(self) -> None:
         """Put method, control and slider back to what is shown."""
-        shown = self._shown()
+        shown = self.shown
         if shown is not None:
             self.controls.show_choice(shown.request.choice, shown.request.setting)
 
@@ -357,35 +364,20 @@ class SparseSegDock(ClosingWidget):
 
     def _idle(self) -> None:
         """Show that nothing runs, and in short what is there."""
-        shown = self._shown()
-        result = shown.result if shown is not None else None
-        saved = maps.blocks_saved(result.trace) if result is not None else 0.0
-        self.controls.set_busy(False, summary(result.report, saved) if result is not None else "")
+        self.controls.set_busy(False, self.view.summary())
 
     def _show_result(self) -> None:
+        shown = self.shown
+        self.view.display(shown)
         if not self.runner.busy:
             self._idle()
-        shown = self._shown()
-        panels = (self.maps, self.pointer, self.structures, self.results)
-        for panel in (*panels, self.controls.keep_button):
-            panel.setVisible(shown is not None)
-        if shown is not None:
-            result = shown.result
-            self.controls.keep_button.setEnabled(not shown.kept)
-            self.maps.offer(result.trace)
-            shown.layers.choose(self.maps.current(), self.maps.current_stage())
-            self._show_map()
-            self.structures.show_report(result.report, result.colors)
-            self.results.show_report(result.report, maps.blocks_saved(result.trace))
-        self.pointer.follow()
+        self.controls.offer_results(
+            keep=shown is not None and not shown.kept,
+            undo=shown is not None and bool(shown.earlier),
+            visible=shown is not None,
+        )
         self._column.fit()
-
-    def _show_map(self) -> None:
-        shown = self._shown()
-        if shown is not None:
-            choice = shown.request.choice
-            remark = f"{choice.rule.title}: {choice.rule.about}" if choice.sparsifier else ""
-            self.maps.explain(shown.result.trace, shown.layers.token, remark)
+        self.changed.emit()
 
     def _release(self) -> None:
         """Stop and free everything."""

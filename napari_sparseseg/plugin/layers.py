@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sparseseg.plugin import colors, maps
+from napari_sparseseg import colors
+from napari_sparseseg.plugin import maps
 from napari_sparseseg.plugin.geometry import Scan, TokenPlacement, transform_of
 
 if TYPE_CHECKING:
@@ -162,10 +163,14 @@ class ResultLayers:
         """Choose the token at a place in napari's world; tell whether there is one."""
         label = _value(self[TOKENS], world) if TOKENS in self else 0
         if label:
-            self.token, self._picked = label - 1, True
-            self._show_token()
-            self._mark_token()
+            self.look_at(label - 1)
         return bool(label)
+
+    def look_at(self, token: int) -> None:
+        """Choose the token whose dependencies are shown, its place in the flattened token grid."""
+        self.token, self._picked = token, True
+        self._show_token()
+        self._mark_token()
 
     def token_at(self, world: tuple[float, ...]) -> dict[str, Any] | None:
         """Return the row of :func:`maps.token_table` for the token at a place in napari's world."""

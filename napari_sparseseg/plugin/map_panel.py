@@ -30,12 +30,15 @@ class MapPanel(QGroupBox):
     ----------
     chosen : Signal(str, int)
         Another map (one of ``maps.KINDS`` or ``maps.NONE``) or stage (from 1).
+    preferred : str
+        The map that the first result is shown with, if it has it.
     """
 
     chosen = Signal(str, int)
 
     def __init__(self) -> None:
         super().__init__("Map")
+        self.preferred = "kept"
         self.buttons: dict[str, QRadioButton] = {}
         self.stage = QComboBox()
         self.stage.setToolTip("Where in the encoder the scores were given")
@@ -109,7 +112,7 @@ class MapPanel(QGroupBox):
         self._set(entries, [maps.PREVIEW_NOTE])
 
     def _offer_views(self, views: tuple[View, ...]) -> None:
-        before = self.current() if self._views else ""
+        before = self.current() if self._views else self.preferred
         for button in self.buttons.values():
             self._group.removeButton(button)
             button.setParent(None)

@@ -12,9 +12,10 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_sparseseg import colors
+from napari_sparseseg.fates import fate_map, fate_names, stage_name
 from napari_sparseseg.methods import MapKind, View
-from napari_sparseseg.plugin import colors
-from napari_sparseseg.plugin.words import stage_name, times
+from napari_sparseseg.plugin.words import times
 from napari_sparseseg.tokens import TokenTrace
 
 KINDS: tuple[MapKind, ...] = get_args(MapKind)
@@ -60,32 +61,21 @@ def view_of(trace: TokenTrace, kind: str) -> View | None:
 # Where tokens left
 
 
-def kept_map(trace: TokenTrace) -> NDArray[np.uint8]:
-    """Return what became of each token; ``grid.shape``.
-
-    0 for air, s for those that left at stage s, then one more for kept and one more for those
-    that ran the last block but not all before it.
-    """
-    kept = len(trace.stages) + 1
-    result = np.where(trace.left_stage > 0, trace.left_stage, kept + 1).astype(np.uint8)
-    result[trace.kept] = kept
-    result[trace.air] = 0
-    return result
+kept_map = fate_map
+"""What became of each token, by the one rule that all share."""
 
 
 def kept_legend(trace: TokenTrace) -> list[Entry]:
     """List the values of :func:`kept_map`; air is 0 and left clear."""
-    stages = len(trace.stages)
+    stages, names = len(trace.stages), fate_names(trace)
+    shades = [*colors.left(stages), colors.KEPT, colors.SOME_BLOCKS]
     counts = np.bincount(kept_map(trace).ravel(), minlength=stages + 3).tolist()
-    entries = [
-        Entry(s, f"{trace.fate} at {stage_name(trace, s)}", color, counts[s])
-        for s, color in enumerate(colors.left(stages), start=1)
+    # what only some methods do is left out where it did not occur
+    values = range(1, stages + (3 if counts[stages + 2] else 2))
+    return [
+        Entry(value, names[value], color, counts[value])
+        for value, color in zip(values, shades, strict=False)
     ]
-    entries.append(Entry(stages + 1, "kept", colors.KEPT, counts[stages + 1]))
-    if counts[stages + 2]:
-        text = f"{trace.fate} at times"
-        entries.append(Entry(stages + 2, text, colors.SOME_BLOCKS, counts[stages + 2]))
-    return entries
 
 
 def preview_map(preview: NDArray[np.uint8], trace: TokenTrace) -> NDArray[np.uint8]:
@@ -256,13 +246,11 @@ def token_table(trace: TokenTrace, shown: NDArray[np.float32], stage: int) -> di
         where the method shows them, how often it was reactivated and its score at the stage
         under the name of that view (and ``score``, the raw one, if that is a rank).
     """
-    names = np.array(["air"] * (len(trace.stages) + 3), dtype=object)
-    for entry in kept_legend(trace):
-        names[entry.value] = entry.text
+    names = np.array([*fate_names(trace).values()])
     depths = [f"{depth} of {trace.num_blocks} blocks" for depth in range(trace.num_blocks + 1)]
     table: dict[str, Any] = {
         "index": np.arange(1, trace.grid.size + 1),
-        "state": names[kept_map(trace).ravel()].astype(str),
+        "state": names[kept_map(trace).ravel()],
         "depth": np.array(depths)[trace.depth.ravel()],
     }
     if view_of(trace, "reactivations") is not None:

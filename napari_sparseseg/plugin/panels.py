@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable
+from html import escape
+from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import Qt, QTimer, QUrl
+from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import (
     QFrame,
     QGridLayout,
@@ -17,8 +20,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sparseseg.colors import over_grey
 from napari_sparseseg.methods import METHODS
-from napari_sparseseg.plugin.colors import over_grey
 
 _LONGEST_NAME = 16
 _BAR_MARGIN = 4  # style sheets give scroll bars a margin that their size hint leaves out
@@ -63,7 +66,8 @@ class Message(QLabel):
     def __init__(self) -> None:
         super().__init__()
         self.setWordWrap(True)
-        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
+        self.linkActivated.connect(lambda link: QDesktopServices.openUrl(QUrl(link)))
         self.hide()
 
     def show_error(self, text: str) -> None:
@@ -73,6 +77,14 @@ class Message(QLabel):
     def show_note(self, text: str) -> None:
         """Show something worth knowing."""
         self._show(text, "background: #1f4a7d; color: white;")
+
+    def show_file(self, text: str, path: Path) -> None:
+        """Tell of a file that was written, with a link that opens it."""
+        link = QUrl.fromLocalFile(str(path.absolute())).toString()
+        self.show_note(
+            f'{escape(text)}: <a href="{escape(link)}" style="color: white;">'
+            f"{escape(path.name)}</a>."
+        )
 
     def dismiss(self) -> None:
         """Take the sentence away."""

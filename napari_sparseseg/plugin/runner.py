@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_sparseseg.progress import CancelToken
+    from napari_sparseseg.progress import CancelToken, Progress
     from napari_sparseseg.session import Segmentation, Session
 
 THREAD_NAME = "sparseseg"
+
+Work = Callable[["Session", "Progress", "CancelToken"], Any]
+"""What is done with an open session; it runs in the job's thread."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +61,10 @@ class Request:
             and (self.device, self.precision) == (other.device, other.precision)
         )
 
+    def same_as(self, other: Request) -> bool:
+        """Tell whether both ask for the same."""
+        return self.shares_session(other) and self.setting == other.setting
+
 
 @dataclass(frozen=True, eq=False)
 class Answer:
@@ -67,7 +75,7 @@ class Answer:
 
 
 class Runner(QObject):
-    """Runs requests in a thread and keeps the session that they share.
+    """Runs requests, and longer work on their session, in a thread; keeps the session they share.
 
     All methods are to be called from the thread of the window, where the signals arrive too.
 
@@ -95,7 +103,7 @@ class Runner(QObject):
     def __init__(self) -> None:
         super().__init__()
         self._job: _Job | None = None
-        self._next: Request | None = None
+        self._next: _Job | None = None
         self._open: _Open | None = None
         self._finder: threading.Thread | None = None
         self._ended.connect(self._on_ended)
@@ -114,7 +122,32 @@ class Runner(QObject):
 
     def request(self, request: Request) -> None:
         """Run this, in place of whatever runs or waits."""
-        self._next = request
+        self._replace(_Job(request))
+
+    def perform(
+        self,
+        request: Request,
+        work: Work,
+        done: Callable[[Any], None],
+        failed: Callable[[Exception], None] | None = None,
+    ) -> None:
+        """Do some work on the session of a request, in place of whatever runs or waits.
+
+        Parameters
+        ----------
+        request : Request
+            Whose session, which is opened if it is not there.
+        work : callable
+            Gets the session, the progress and the token, in the job's thread.
+        done : callable
+            Gets what the work returns, in the thread of the window, if all went well.
+        failed : callable, optional
+            Gets the error if not, in place of the signal.
+        """
+        self._replace(_Job(request, work, done, failed))
+
+    def _replace(self, job: _Job) -> None:
+        self._next = job
         if self._job is None:
             self._start()
         else:
@@ -160,7 +193,7 @@ class Runner(QObject):
     def _start(self) -> None:
         if self._next is None:
             return
-        self._job, self._next = _Job(self._next), None
+        self._job, self._next = self._next, None
         job = self._job
         if self._open is not None and not job.request.shares_session(self._open.request):
             self._free()
@@ -175,11 +208,10 @@ class Runner(QObject):
             job.error = error
         self._ended.emit(job)
 
-    def _compute(self, job: _Job) -> Segmentation:
-        request = job.request
+    def _compute(self, job: _Job) -> Any:
         if self._open is None:
-            self._open = _Open(request, self._open_session(job))
-        return self._open.session.run(request.setting, self.progressed.emit, job.token())
+            self._open = _Open(job.request, self._open_session(job))
+        return job.work(self._open.session, self.progressed.emit, job.token())
 
     def _open_session(self, job: _Job) -> Session:
         request = job.request
@@ -218,8 +250,10 @@ class Runner(QObject):
         elif job.stopped or isinstance(job.error, Cancelled):
             self.cancelled.emit()
         elif job.error is not None:
-            self.failed.emit(job.error)
-        elif job.result is not None:
+            (job.failed or self.failed.emit)(job.error)
+        elif job.done is not None:
+            job.done(job.result)
+        else:
             self.answered.emit(Answer(job.request, job.result))
 
     def _free(self) -> None:
@@ -243,16 +277,36 @@ class _Open:
 
 
 class _Job:
-    """One run: its request, its thread, how to stop it, and what came of it."""
+    """One run: its request, what it does, its thread, how to stop it, and what came of it.
 
-    def __init__(self, request: Request) -> None:
-        self.request = request
+    Parameters
+    ----------
+    request : Request
+        Whose session it works on.
+    work : callable, optional
+        What it does; it segments at the setting of the request if left out.
+    done, failed : callable, optional
+        Who gets what the work returns, or its error.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        work: Work | None = None,
+        done: Callable[[Any], None] | None = None,
+        failed: Callable[[Exception], None] | None = None,
+    ) -> None:
+        self.request, self.done, self.failed = request, done, failed
+        self.work = work or self._segment
         self.thread = threading.Thread()
         self.forget = False
         self.stopped = False
-        self.result: Segmentation | None = None
+        self.result: Any = None
         self.error: Exception | None = None
         self._cancel: CancelToken | None = None
+
+    def _segment(self, session: Session, progress: Progress, cancel: CancelToken) -> Segmentation:
+        return session.run(self.request.setting, progress, cancel)
 
     def token(self) -> CancelToken:
         """Return the token of the run; it is made in its thread, where torch may be imported."""

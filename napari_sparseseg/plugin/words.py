@@ -6,26 +6,19 @@ from typing import Any
 
 import numpy as np
 
+from napari_sparseseg.fates import stage_name
 from napari_sparseseg.methods import METHODS
 from napari_sparseseg.tokens import TokenTrace
-
-
-def stage_name(trace: TokenTrace, stage: int) -> str:
-    """Name a stage, from 1: by its number, or by the block that it decides on.
-
-    A token that is skipped sits out one block, so there are as many stages as such blocks and
-    only the block is worth telling.
-    """
-    if trace.fate == "skipped":
-        return f"block {trace.stages[stage - 1] + 1}"
-    return f"stage {stage}"
 
 
 def stage_choices(trace: TokenTrace) -> list[str]:
     """Describe each stage, for choosing one."""
     if trace.fate == "skipped":
         return [f"before {stage_name(trace, s)}" for s in range(1, len(trace.stages) + 1)]
-    return [f"{s}, after {after} blocks" for s, after in enumerate(trace.stages, start=1)]
+    return [
+        f"{s}, after {after} block{'' if after == 1 else 's'}"
+        for s, after in enumerate(trace.stages, start=1)
+    ]
 
 
 def times(number: int) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +27,8 @@ def assert_same_trace(one: TokenTrace, other: TokenTrace) -> None:
     np.testing.assert_array_equal(one.importance, other.importance)
     np.testing.assert_array_equal(one.left_stage, other.left_stage)
     np.testing.assert_array_equal(one.ran, other.ran)
+    # sums of windows in another order round otherwise
+    np.testing.assert_allclose(one.confidence, other.confidence, atol=1e-6)
 
 
 def assert_same_result(one: Segmentation, other: Segmentation) -> None:
@@ -37,3 +42,14 @@ def assert_same_result(one: Segmentation, other: Segmentation) -> None:
 def snapshot(folder: Path) -> dict[str, bytes]:
     """Give all files and folders below one, hidden ones too."""
     return {str(p): p.read_bytes() if p.is_file() else b"" for p in folder.rglob("*")}
+
+
+@contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """Let no file grow past a size, as on a disk that fills up."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -20,7 +20,9 @@ from napari_sparseseg.plugin import demo
 from napari_sparseseg.tokens import TRACE_FILES, TokenTrace
 from napari_sparseseg.weights import ModelInfo
 
-HEAVY = ("torch", "monai", "SimpleITK", "nibabel", "scipy", "napari", "qtpy")
+HEAVY = (
+    "torch", "monai", "SimpleITK", "nibabel", "scipy", "matplotlib", "jinja2", "napari", "qtpy"
+)  # fmt: skip
 
 
 # What it says of itself
@@ -30,8 +32,9 @@ def test_help_and_the_list_of_models_are_quick(registry: Path) -> None:
     code = f"""
 import sys
 from napari_sparseseg.cli import main
-for arguments in (["--help"], ["segment", "--help"], ["models"], ["models", "--json"]):
-    sys.argv = ["sparseseg", *arguments]
+commands = ["segment", "sweep", "compare", "models"]
+for text in ("--help", *(f"{{command}} --help" for command in commands), "models", "models --json"):
+    sys.argv = ["sparseseg", *text.split()]
     try:
         main()
     except SystemExit as left:

@@ -39,7 +39,10 @@ def trace() -> TokenTrace:
     importance[0, :2] = -np.arange(8.0).reshape(2, 2, 2) / 8
     importance[1][(depth > 1)] = -np.arange(6.0)
     ran = depth > np.arange(4).reshape(4, 1, 1, 1)
-    return TokenTrace(grid, "stp", (1, 3), air, importance, pruned, ran)
+    confidence = np.where(air, np.nan, np.linspace(0.2, 1, 12).reshape(grid.shape))
+    return TokenTrace(
+        grid, "stp", (1, 3), air, importance, pruned, ran, confidence=confidence.astype(np.float32)
+    )
 
 
 def test_the_grid_covers_the_volume_and_its_affine_gives_the_centres_of_patches() -> None:
@@ -89,10 +92,19 @@ def test_a_saved_trace_comes_back(trace: TokenTrace, tmp_path: Path) -> None:
     np.testing.assert_array_equal(back.grid.affine, AFFINE @ back_to_voxels())
     assert (back.stages, back.num_blocks) == (trace.stages, trace.num_blocks)
     assert (back.method, back.dependencies) == ("stp", ())
-    for name in ("air", "importance", "left_stage", "ran", "depth"):
+    for name in ("air", "importance", "left_stage", "ran", "depth", "confidence"):
         values, expected = getattr(back, name), getattr(trace, name)
         np.testing.assert_array_equal(values, expected)
         assert values.dtype == expected.dtype
+
+
+def test_a_trace_without_confidence_knows_none(trace: TokenTrace, tmp_path: Path) -> None:
+    silent = replace(trace, confidence=np.empty(0, np.float32))
+    silent.save(tmp_path)
+
+    for unknown in (silent.confidence, TokenTrace.load(tmp_path).confidence):
+        assert unknown.shape == trace.grid.shape
+        assert np.isnan(unknown).all()
 
 
 def with_dependencies(trace: TokenTrace) -> TokenTrace:
@@ -168,7 +180,7 @@ def test_the_maps_on_disk_lie_where_the_tokens_are(trace: TokenTrace, tmp_path: 
     trace.save(tmp_path)
     maps = {
         name: nib.Nifti1Image.from_filename(tmp_path / f"{name}.nii.gz")
-        for name in ("importance", "kept", "depth")
+        for name in ("importance", "kept", "depth", "confidence")
     }
 
     for image in maps.values():
@@ -179,6 +191,7 @@ def test_the_maps_on_disk_lie_where_the_tokens_are(trace: TokenTrace, tmp_path: 
     np.testing.assert_array_equal(maps["importance"].get_fdata()[..., 1], trace.importance[1])
     np.testing.assert_array_equal(maps["kept"].get_fdata(), trace.kept)
     np.testing.assert_array_equal(maps["depth"].get_fdata(), trace.depth)
+    np.testing.assert_array_equal(maps["confidence"].get_fdata(), trace.confidence)
     facts = json.loads((tmp_path / "trace.json").read_text())
     assert facts["tokens"] == trace.counts()
     assert facts["grid"]["affine"] == trace.grid.affine.tolist()
@@ -273,6 +286,16 @@ def other_map(folder: Path) -> None:
     )
 
 
+def other_confidence(folder: Path) -> None:
+    image = nib.Nifti1Image(np.zeros((3, 2, 1), dtype=np.float32), np.eye(4))
+    nib.save(image, folder / "confidence.nii.gz")
+
+
+def older_format(folder: Path) -> None:
+    facts = json.loads((folder / "trace.json").read_text())
+    (folder / "trace.json").write_text(json.dumps(facts | {"format": 2}))
+
+
 def no_image(folder: Path) -> None:
     (folder / "blocks.nii.gz").write_bytes(b"no image")
 
@@ -310,7 +333,10 @@ def large_trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("damage", [no_json, other_json, cut_map, other_map, no_image])
+@pytest.mark.parametrize(
+    "damage",
+    [no_json, other_json, cut_map, other_map, other_confidence, older_format, no_image],
+)
 def test_a_damaged_trace_is_refused_in_one_sentence(
     trace: TokenTrace, tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,15 @@ METHOD_SETTINGS = {
     "dense": 1.0, "stp": 0.5, "edge": 0.5, "dtop": 0.5, "svit": 0.5, "apformer": 0.4,
 }  # fmt: skip
 """Every method, with a setting at which the tiny models leave tokens out."""
+
+
+@pytest.fixture(autouse=True)
+def fresh_preferences() -> Iterator[None]:
+    """Keep what one test has set from the docks of the next: napari remembers it in the process."""
+    yield
+    settings: Any = sys.modules.get("napari.settings")
+    if settings is not None:
+        settings._clear_plugin_settings_cache()
 
 
 @pytest.fixture(scope="session")

@@ -47,12 +47,12 @@ def test_segmenting_the_sample_shows_everything(qtbot: Any, dock_of: Any):
     assert visible_maps(viewer, "ICBM152 T1") == ["kept"]
     assert layer(viewer, "segmentation", "ICBM152 T1").data.shape == (189, 233, 197)
     assert np.array_equal(np.unique(result.labels.data), [0, 1, 2, 3])
-    assert [row[1] for row in dock.structures.legend.rows] == ["shell", "core", "rim"]
-    assert all(row[2].endswith(" ml") for row in dock.structures.legend.rows)
+    assert [row[1] for row in dock.view.structures.legend.rows] == ["shell", "core", "rim"]
+    assert all(row[2].endswith(" ml") for row in dock.view.structures.legend.rows)
     counts = result.trace.counts()
-    assert dock.results.figures["Tokens"] == f"{counts['total']:,} ({counts['air']:,} air)"
-    assert dock.results.figures["Kept"].startswith(f"{counts['kept']:,} (")
-    assert dock.results.figures["Compute"].count("GMACs") == 1
+    assert dock.view.results.figures["Tokens"] == f"{counts['total']:,} ({counts['air']:,} air)"
+    assert dock.view.results.figures["Kept"].startswith(f"{counts['kept']:,} (")
+    assert dock.view.results.figures["Compute"].count("GMACs") == 1
     assert result.report["volume"] == {
         "shape": [197, 233, 189], "spacing": [1.0, 1.0, 1.0], "orientation": "RAS",
     }  # fmt: skip
@@ -75,7 +75,7 @@ def test_nothing_is_cut_off_at_the_side(qtbot: Any, dock_of: Any):
 
     qtbot.waitUntil(fits, timeout=5000)
     stp = column.widget().minimumSizeHint().width()
-    assert dock.controls.minimumSizeHint().width() <= dock.results.minimumSizeHint().width()
+    assert dock.controls.minimumSizeHint().width() <= dock.view.results.minimumSizeHint().width()
     for name in ("apformer", "none"):  # the longest name of a setting, and the largest shares
         click_method(qtbot, dock, name)
         qtbot.waitUntil(fits, timeout=5000)
@@ -89,13 +89,13 @@ def test_one_map_at_a_time(qtbot: Any, dock_of: Any, scan: Volume):
 
     for name, expected in (("depth", ["depth"]), (maps.NONE, []),
                            ("importance", ["importance"])):  # fmt: skip
-        dock.maps.buttons[name].click()
+        dock.view.maps.buttons[name].click()
         assert visible_maps(viewer) == expected
 
     importance = layer(viewer, "importance")
     assert importance.colorbar.visible
     for stage in (1, 3):
-        dock.maps.stage.setCurrentIndex(stage - 1)
+        dock.view.maps.stage.setCurrentIndex(stage - 1)
         shown = np.sort(importance.data[np.isfinite(importance.data)])
         ranks = result.trace.percentile()[stage - 1]
         assert np.array_equal(shown, np.sort(ranks[np.isfinite(ranks)]))
@@ -107,13 +107,13 @@ def test_map_stays_chosen_when_the_result_changes(qtbot: Any, dock_of: Any, scan
     viewer, dock = dock_of()
     add(viewer, scan)
     segment(qtbot, dock)
-    dock.maps.buttons["depth"].click()
+    dock.view.maps.buttons["depth"].click()
 
     with qtbot.waitSignal(dock.segmented, timeout=WAIT):
         move_slider(dock, 0.2)
 
     assert visible_maps(viewer) == ["depth"]
-    assert [entry[1] for entry in dock.maps.legend.rows] == [
+    assert [entry[1] for entry in dock.view.maps.legend.rows] == [
         f"{n} of 4 blocks" for n in (1, 2, 3, 4)
     ]
 
@@ -136,10 +136,10 @@ def test_hovering_tells_of_token_and_structure(qtbot: Any, dock_of: Any, scan: V
     rank = trace.percentile()[0][token]
     assert viewer.layers.selection.active == tokens
     assert "state: kept, depth: 4 of 4 blocks" in status
-    assert ": kept, 4 of 4 blocks" in dock.pointer.text()
-    assert f"importance at stage 1: {rank:.2f}" in dock.pointer.text()
+    assert ": kept, 4 of 4 blocks" in dock.view.pointer.text()
+    assert f"importance at stage 1: {rank:.2f}" in dock.view.pointer.text()
     name = result.classes[labels.data[at]]
-    assert f"Structure: {name}" in dock.pointer.text()
+    assert f"Structure: {name}" in dock.view.pointer.text()
     assert f"structure: {name}" in labels.get_status(world, world=True)["value"]
 
 
@@ -153,7 +153,7 @@ def test_each_image_gets_its_own_layers(qtbot: Any, dock_of: Any, scan: Volume):
 
     dock.controls.image.setCurrentIndex(1)
     assert not dock.runner.follows
-    assert dock.results.isHidden()
+    assert dock.view.isHidden()
     segment(qtbot, dock)
 
     assert len(viewer.layers) == 2 * (1 + len(STP_LAYERS))
@@ -177,7 +177,7 @@ def test_images_to_choose_from_follow_the_viewer(qtbot: Any, dock_of: Any, scan:
 
     assert combo.count() == 0
     assert not dock.runner.follows
-    assert dock.results.isHidden()
+    assert dock.view.isHidden()
     assert "patient kept" in [x.name for x in viewer.layers]
 
 

@@ -36,22 +36,23 @@ def check_shown(viewer: Any, dock: Any, result: Any) -> None:
     kinds = {view.kind for view in trace.views}
     assert set(map_layers(viewer)) == kinds
     assert viewer.layers[-1].name == "ball segmentation"
-    assert set(dock.maps.buttons) == {*kinds, maps.NONE}
-    assert [dock.maps.buttons[v.kind].text() for v in trace.views] == [v.title for v in trace.views]
-    assert visible_maps(viewer) == [dock.maps.current()]
+    assert set(dock.view.maps.buttons) == {*kinds, maps.NONE}
+    titles = [dock.view.maps.buttons[view.kind].text() for view in trace.views]
+    assert titles == [view.title for view in trace.views]
+    assert visible_maps(viewer) == [dock.view.maps.current()]
     for view in trace.views:
         if view.kind in maps.SHADED:
             continue
-        dock.maps.choose(view.kind)
+        dock.view.maps.choose(view.kind)
         assert visible_maps(viewer) == [view.kind]
         clear = 0 if view.kind == "kept" else maps.AIR
         values = layer(viewer, view.kind).data
         expected = maps.legend_of(trace, view.kind)
         assert legend(dock) == {e.text: f"{e.count:,} tokens" for e in expected}
         assert sum(e.count for e in expected) == (values != clear).sum()
-        assert view.about in dock.maps.note.text()
+        assert view.about in dock.view.maps.note.text()
     assert np.count_nonzero(layer(viewer, "depth").data >= 0) == (~trace.air).sum()
-    assert dock.results.figures["Method"] == METHODS[report["method"]].title
+    assert dock.view.results.figures["Method"] == METHODS[report["method"]].title
     assert dock.message.isHidden()
 
 
@@ -71,17 +72,17 @@ def test_one_click_shows_the_next_method_with_its_own_maps(qtbot: Any, dock_of: 
     assert [x.name for x in viewer.layers] == ["ball", *(f"ball {role}" for role in STP_LAYERS)]
 
     move_slider(dock, 0.3)
-    qtbot.waitUntil(lambda: dock.results.figures["Keep ratio"] == "0.3", timeout=WAIT)
+    qtbot.waitUntil(lambda: dock.view.results.figures["Keep ratio"] == "0.3", timeout=WAIT)
     for name, setting in (("random", 0.3), ("truncated", None), ("none", None)):
         result = click_method(qtbot, dock, name)
         assert (result.report["method"], result.report["sparsifier"]) == ("stp", name)
-        assert dock.results.figures["Control"] == METHODS[name].title.lower()
+        assert dock.view.results.figures["Control"] == METHODS[name].title.lower()
         assert (result.report["setting"] or {}).get("value") == setting
-        assert METHODS[name].about in dock.maps.note.text()
+        assert METHODS[name].about in dock.view.maps.note.text()
         check_shown(viewer, dock, result)
     result = click_method(qtbot, dock, "")
     assert result.report["sparsifier"] == "stp"
-    assert "Control" not in dock.results.figures
+    assert "Control" not in dock.view.results.figures
 
 
 def test_map_of_the_same_kind_stays_chosen(qtbot: Any, dock_of: Any, scan: Volume):
@@ -92,9 +93,9 @@ def test_map_of_the_same_kind_stays_chosen(qtbot: Any, dock_of: Any, scan: Volum
     for name, choose in (("dtop", "importance"), ("svit", None), ("dense", None), ("stp", "none"),
                          ("apformer", None)):  # fmt: skip
         click_method(qtbot, dock, name)
-        shown.append(dock.maps.current())
+        shown.append(dock.view.maps.current())
         if choose:
-            dock.maps.choose(choose)
+            dock.view.maps.choose(choose)
 
     assert shown == ["kept", "importance", "depth", "depth", "none"]
     assert visible_maps(viewer) == []
@@ -121,7 +122,7 @@ def test_before_the_first_run_and_after_another_task_a_click_only_chooses(
 
     result = click_method(qtbot, dock, "dense")
     assert result.report["model"] == "other-mr-dense"
-    assert dock.results.figures["Blocks saved"].startswith("0%")
+    assert dock.view.results.figures["Blocks saved"].startswith("0%")
 
 
 def test_latest_click_wins(qtbot: Any, dock_of: Any, scan: Volume, hold: Any):
@@ -184,7 +185,7 @@ def test_another_task_in_the_middle_of_a_run_stays_chosen(
         gate.open()
 
     assert dock.controls.choice().model.name == "other-mr-dtop"
-    assert dock.results.figures["Method"] == "STP + MTA"
+    assert dock.view.results.figures["Method"] == "STP + MTA"
 
 
 def test_kept_result_stays_beside_the_next(qtbot: Any, dock_of: Any, scan: Volume):
@@ -271,8 +272,8 @@ def test_click_on_the_canvas_chooses_the_token_whose_dependencies_are_shown(
     add(viewer, Volume(ball((60, 60, 60)), np.diag([2.0, 2.0, 2.0, 1.0]), "ball"))
     dock.controls.chooser.methods.buttons["apformer"].click()
     trace = segment(qtbot, dock).trace
-    dock.maps.choose("dependencies")
-    tokens, note = layer(viewer, "tokens"), dock.maps.note
+    dock.view.maps.choose("dependencies")
+    tokens, note = layer(viewer, "tokens"), dock.view.maps.note
     assert "attended to" in note.text()
     assert trace.views[2].about in note.text()
     canvas = viewer.__wrapped__.window._qt_viewer.canvas.native
@@ -331,7 +332,7 @@ def test_air_stays_clear_where_a_map_counts_from_0(qtbot: Any, dock_of: Any):
 
     colors = {}
     for kind in (maps.NONE, "reactivations", "depth"):
-        dock.maps.choose(kind)
+        dock.view.maps.choose(kind)
         qtbot.wait(300)
         colors[kind] = (color_at(viewer, air), color_at(viewer, inside))
 

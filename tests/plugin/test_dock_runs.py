@@ -31,7 +31,7 @@ def test_moving_the_slider_previews_at_once_and_then_segments(
         for ratio in (0.8, 0.4, 0.15):
             move_slider(dock, ratio)
             open_tokens[ratio] = np.array(layer(viewer, "kept").data) == 6
-            assert dock.maps.note.text() == maps.PREVIEW_NOTE
+            assert dock.view.maps.note.text() == maps.PREVIEW_NOTE
     result = blocker.args[0]
 
     assert 0 < open_tokens[0.15].sum() < open_tokens[0.4].sum() < open_tokens[0.8].sum()
@@ -41,7 +41,7 @@ def test_moving_the_slider_previews_at_once_and_then_segments(
     assert list(viewer.layers) == before
     assert not np.array_equal(layer(viewer, "segmentation").data, labels)
     assert np.count_nonzero(layer(viewer, "kept").data == 4) == result.trace.kept.sum()
-    assert dock.maps.note.text() == result.trace.views[0].about
+    assert dock.view.maps.note.text() == result.trace.views[0].about
     assert (viewer.dims.point, viewer.scene.camera.zoom) == (point, zoom)
 
 

@@ -57,7 +57,7 @@ def visible_maps(viewer: Any, image: str = "ball") -> list[str]:
 
 def legend(dock: Any) -> dict[str, str]:
     """Return the figures of the legend by the words beside them."""
-    return {text: figure for _, text, figure in dock.maps.legend.rows}
+    return {text: figure for _, text, figure in dock.view.maps.legend.rows}
 
 
 def running() -> list[threading.Thread]:

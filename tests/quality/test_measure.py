@@ -26,8 +26,8 @@ from benchmarks.quality.arms import (
 )
 from benchmarks.quality.cases import Case, CaseSet, case_sets
 from benchmarks.quality.measure import joined
-from benchmarks.quality.outcome import dice_per_class, hd95_per_class
 from benchmarks.quality.recommend import recommend
+from napari_sparseseg.analysis.metrics import dice_per_class, hd95_per_class
 from napari_sparseseg.segmenter import Segmenter
 from napari_sparseseg.weights import ModelInfo, weights_checksum
 from tests.quality.conftest import TASK

@@ -1,4 +1,7 @@
-"""Colours of the token maps, "#rrggbbaa"; they lie on grey anatomy, below coloured contours."""
+"""Colours of the token maps, "#rrggbbaa"; they lie on grey anatomy, below coloured contours.
+
+One place for the layers of the plugin and for the pictures of a document.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ _LEFT = ("#0b0924d0", "#641a80b0", "#d3436e90")
 KEPT = "#00c89628"
 SOME_BLOCKS = "#f5a84270"
 GOES_ON = "#35b5ff38"
+CLEAR = "#00000000"
 # Depth has an order, so it gets a ramp whose lightness grows evenly (viridis).
 _SHALLOW_TO_DEEP = ("#44015480", "#3b528b80", "#21918c80", "#5ec96280", "#fde72580")
 # Counts from 0: nothing to see, then ever hotter.
@@ -20,6 +24,8 @@ NEVER = "#2b3a6758"
 _ONCE_TO_OFTEN = ("#ffe08a98", "#f77f00a8", "#b3001bb8")
 CHOSEN = "#00e5ffb0"
 """The token that was clicked on; no other map has this cyan."""
+DIFFERENCES = ("#56b4e9", "#d55e00", "#f0e442")
+"""Voxels that were added, lost and changed: Okabe and Ito's, which the colour-blind tell apart."""
 
 
 def left(stages: int) -> list[str]:

@@ -1,0 +1,136 @@
+"""All open scans, one after the other, with the present choices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from napari_sparseseg.errors import SparseSegError
+from napari_sparseseg.plugin.asking import NO_IMAGE, assumed_note, request_of
+from napari_sparseseg.plugin.failures import sentence_of
+from napari_sparseseg.plugin.runner import Answer
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+    from napari_sparseseg.plugin.controls import Controls
+    from napari_sparseseg.plugin.images import Images
+    from napari_sparseseg.plugin.panels import Message
+    from napari_sparseseg.plugin.runner import Request, Runner
+    from napari_sparseseg.progress import CancelToken, Progress
+    from napari_sparseseg.session import Segmentation, Session
+
+
+class Batch:
+    """Runs one request for each scan; a scan that fails stops none of the others.
+
+    Parameters
+    ----------
+    images : Images
+        The scans.
+    runner : Runner
+        Who runs them.
+    controls : Controls
+        Where progress is shown; its choices wait.
+    message : Message
+        Where the outcome is told.
+    show : callable
+        Shows the answer of an image.
+    idle : callable
+        Shows that nothing runs any more.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        runner: Runner,
+        controls: Controls,
+        message: Message,
+        show: Callable[[Image, Answer], None],
+        idle: Callable[[], None],
+    ) -> None:
+        self._images, self._runner = images, runner
+        self._controls, self._message = controls, message
+        self._show, self._idle = show, idle
+        self._waiting: list[Image] = []
+        self._number = self._total = 0
+        self._failures: list[str] = []
+        self._assumed: list[str] = []  # scans whose orientation was taken for granted
+
+    @property
+    def active(self) -> bool:
+        """Whether scans are being run."""
+        return self._total > 0
+
+    def start(self) -> None:
+        """Run all open scans."""
+        self._waiting = self._images.layers()
+        self._number, self._total = 0, len(self._waiting)
+        self._failures, self._assumed = [], []
+        self._next()
+
+    def stop(self) -> str:
+        """Run no further scan, and say how far it came; "" if nothing was going on."""
+        if not self.active:
+            return ""
+        done, total = self._number - 1 - len(self._failures), self._total
+        self._end()
+        return f"Stopped after {done} of {total} scans; what was segmented stays."
+
+    def _next(self) -> None:
+        """Run the next scan that is still there, or tell how it went."""
+        while self._waiting:
+            image = self._waiting.pop(0)
+            self._number += 1
+            if self._images.find(image.unique_id) is None:
+                continue
+            try:
+                request = request_of(image, self._controls)
+            except SparseSegError as error:
+                self._failures.append(f"{image.name}: {error}")
+                continue
+            self._controls.set_busy(True, locked=True)
+            self._controls.prefix = f"Scan {self._number} of {self._total}: "
+            self._runner.perform(
+                request,
+                partial(_segment, request),
+                partial(self._on_done, image, request),
+                partial(self._on_failed, image),
+            )
+            return
+        self._tell()
+
+    def _on_done(self, image: Image, request: Request, result: Segmentation) -> None:
+        if self._images.find(image.unique_id) is not None:
+            self._show(image, Answer(request, result))
+            if request.scan.assumed:
+                self._assumed.append(image.name)
+        self._next()
+
+    def _on_failed(self, image: Image, error: Exception) -> None:
+        self._failures.append(f"{image.name}: {sentence_of(error)}")
+        self._next()
+
+    def _tell(self) -> None:
+        total, failures, assumed = self._total, self._failures, self._assumed
+        self._end()
+        if not total:
+            self._message.show_error(NO_IMAGE)
+        elif failures:
+            head = f"{len(failures)} of {total} scans could not be segmented."
+            self._message.show_error("\n".join([head, *failures]))
+        else:
+            done = f"Segmented {total} scan{'s' if total > 1 else ''}."
+            self._message.show_note("\n".join([done, *map(assumed_note, assumed)]))
+
+    def _end(self) -> None:
+        self._waiting, self._total = [], 0
+        self._controls.prefix = ""
+        self._idle()
+
+
+def _segment(
+    request: Request, session: Session, progress: Progress, cancel: CancelToken
+) -> Segmentation:
+    return session.run(request.setting, progress, cancel)

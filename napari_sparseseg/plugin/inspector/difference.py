@@ -1,0 +1,164 @@
+"""Where a result differs from what it is compared with: a layer, and the way there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QObject, Signal
+
+from napari_sparseseg.analysis.compare import ADDED, CHANGED, LOST, SAME
+from napari_sparseseg.analysis.patches import TokenIndex
+from napari_sparseseg.colors import DIFFERENCES
+from napari_sparseseg.plugin.geometry import transform_of
+from napari_sparseseg.plugin.layers import SEGMENTATION
+
+if TYPE_CHECKING:
+    import napari
+    from napari.layers import Image, Labels
+
+    from napari_sparseseg.analysis.inspection import Inspection
+    from napari_sparseseg.plugin.geometry import Scan
+    from napari_sparseseg.plugin.shown import Shown
+
+ROLE = "difference"
+KINDS = dict(zip((ADDED, LOST, CHANGED), ("added", "lost", "changed"), strict=True))
+"""Names of the values of a difference map."""
+
+COLORS = dict(zip(KINDS, DIFFERENCES, strict=True))
+_OPACITY = 0.8
+
+
+class DifferenceLayer(QObject):
+    """The layer of the voxels that were added, lost or changed; there is one, or none.
+
+    Attributes
+    ----------
+    visibility : Signal(bool)
+        The user showed or hid it in napari's own list.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Where it goes.
+    """
+
+    visibility = Signal(bool)
+
+    def __init__(self, viewer: napari.Viewer) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._layer: Labels | None = None
+        self._visible = True
+
+    def show(self, image: Image, shown: Shown, inspection: Inspection) -> None:
+        """Show the differences of a comparison, in place of those before.
+
+        Parameters
+        ----------
+        image : Image
+            The layer that was segmented.
+        shown : Shown
+            What is shown of it; the contours of the segmentation stay on top.
+        inspection : Inspection
+            The comparison.
+        """
+        from napari.layers import Labels
+        from napari.utils import DirectLabelColormap
+
+        assert inspection.comparison is not None
+        self.remove()
+        scan = shown.request.scan
+        # a copy: what the user paints must not change what was found
+        data = scan.on_layer(inspection.comparison.difference).copy(order="C")
+        clear = "transparent"
+        known: dict[int | None, str] = {None: clear, SAME: clear}
+        known.update(COLORS.items())
+        layer = Labels(
+            data,
+            name=f"{image.name} {ROLE}",
+            visible=self._visible,
+            opacity=_OPACITY,
+            blending="translucent",
+            colormap=DirectLabelColormap(color_dict=known),
+            features={"index": [SAME, *KINDS], "difference": ["none", *KINDS.values()]},
+            metadata=_metadata(image, scan, inspection),
+            **transform_of(image),
+        )
+        layer.editable = False
+        layers = self._viewer.layers
+        selected = list(layers.selection)
+        top = SEGMENTATION in shown.layers
+        place = layers.index(shown.layers[SEGMENTATION]) if top else len(layers)
+        layers.insert(place, layer)
+        layers.selection = selected
+        layer.events.visible.connect(self._on_visible)
+        self._layer = layer
+
+    def set_visible(self, visible: bool) -> None:
+        """Show or hide the layer, and those to come."""
+        self._visible = visible
+        if self._layer is not None:
+            self._layer.visible = visible
+
+    def remove(self) -> None:
+        """Take the layer out of the viewer."""
+        layer, self._layer = self._layer, None
+        if layer is not None:
+            layer.events.visible.disconnect(self._on_visible)
+            if layer in self._viewer.layers:
+                self._viewer.layers.remove(layer)
+
+    def _on_visible(self, event: Any = None) -> None:
+        if self._layer is not None:
+            self._visible = self._layer.visible
+            self.visibility.emit(self._visible)
+
+
+def largest_difference(
+    inspection: Inspection, structure: int
+) -> tuple[int, NDArray[np.float64]] | None:
+    """Find the token in which most voxels of a structure differ.
+
+    Parameters
+    ----------
+    inspection : Inspection
+        A comparison.
+    structure : int
+        Its class.
+
+    Returns
+    -------
+    token : int
+        Its place in the flattened token grid.
+    point : ndarray
+        ``(3,)`` RAS mm of the voxel nearest the centre of those that differ in it.
+
+    None is returned if no voxel differs.
+    """
+    assert inspection.other is not None
+    result = inspection.result
+    mine, theirs = result.labels.data, inspection.other.data
+    differs = (mine == structure) != (theirs == structure)
+    index = TokenIndex.of(result.trace.grid, result.labels)
+    counts = index.count(differs)
+    if not counts.any():
+        return None
+    token = int(counts.argmax())
+    box = index.box(token)
+    voxels = np.argwhere(differs[box]) + [part.start for part in box]
+    nearest = np.linalg.norm(voxels - voxels.mean(axis=0), axis=1).argmin()
+    affine = result.labels.affine
+    return token, affine[:3, :3] @ voxels[nearest] + affine[:3, 3]
+
+
+def _metadata(image: Image, scan: Scan, inspection: Inspection) -> dict[str, Any]:
+    """Say where the layer lies in the patient, for saving it, and where it comes from."""
+    facts = {
+        "role": ROLE,
+        "image": image.name,
+        "report": inspection.result.report,
+        "compared_with": inspection.other_title,
+    }
+    return {"affine": scan.affine, "source_affine": scan.source_affine, "sparseseg": facts}
