@@ -79,6 +79,11 @@ class TokenGrid:
         """Number of tokens."""
         return int(np.prod(self.shape))
 
+    def centre(self, token: int) -> NDArray[np.float64]:
+        """Return the centre of a token, ``(3,)`` RAS mm, by its place in the flattened grid."""
+        index = np.array(np.unravel_index(token, self.shape), dtype=np.float64)
+        return self.affine[:3, :3] @ index + self.affine[:3, 3]
+
 
 @dataclass(frozen=True, eq=False)
 class Dependencies:

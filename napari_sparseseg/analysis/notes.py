@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sparseseg.analysis.compare import matched
-from napari_sparseseg.analysis.patches import TokenIndex
+from napari_sparseseg.analysis.patches import TokenIndex, middle_voxel
 from napari_sparseseg.fates import fate_map, fate_names
 from napari_sparseseg.report import count_classes
 from napari_sparseseg.volume import Volume
@@ -195,11 +195,7 @@ class _Look:
         held[0] = 0
         weights = held / self.volumes if count else held
         main = int(weights.argmax())
-        middle = np.full(3, np.nan)
-        if count:
-            voxels = np.argwhere(differs)
-            away = np.linalg.norm(voxels - voxels.mean(axis=0), axis=1)
-            middle = voxels[away.argmin()] + np.array([part.start for part in box], dtype=float)
+        middle = middle_voxel(differs, box) if count else np.full(3, np.nan)
         return _Token(token, main, float(weights[main]) if count else 0.0, count, middle)
 
     def _held(self, mine: NDArray[np.uint8], theirs: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -226,11 +222,11 @@ class _Look:
         )
 
     def _where(self, worst: _Token) -> tuple[float, float, float]:
-        grid, at, affine = self.index.grid, worst.middle, self.result.labels.affine
-        if not worst.voxels:
-            affine = grid.affine
-            at = np.array(np.unravel_index(worst.token, grid.shape), dtype=float)
-        x, y, z = (affine[:3, :3] @ at + affine[:3, 3]).tolist()
+        place = self.index.grid.centre(worst.token)
+        if worst.voxels:
+            affine = self.result.labels.affine
+            place = affine[:3, :3] @ worst.middle + affine[:3, 3]
+        x, y, z = place.tolist()
         return x, y, z
 
 

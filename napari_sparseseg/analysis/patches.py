@@ -19,6 +19,21 @@ _TIE = 1e-6  # tokens; voxels midway between two tokens all go to the same, what
 _ASKEW = 0.01  # tokens by which a token may stray from its row along a whole axis of the scan
 
 
+def middle_voxel(marked: NDArray[np.bool_], box: Box) -> NDArray[np.float64]:
+    """Return the marked voxel nearest to the mean of all that are marked, ``(3,)``.
+
+    Parameters
+    ----------
+    marked : ndarray of bool
+        Part of a scan with at least one marked voxel.
+    box : tuple of slice
+        Where that part lies in the scan, in whose voxels the answer counts.
+    """
+    voxels = np.argwhere(marked)
+    nearest = np.linalg.norm(voxels - voxels.mean(axis=0), axis=1).argmin()
+    return voxels[nearest] + np.array([part.start for part in box], dtype=np.float64)
+
+
 @dataclass(frozen=True, eq=False)
 class TokenIndex:
     """Which token each voxel of a scan lies in: the one whose centre is nearest.

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from napari_sparseseg.plugin.images import Images
     from napari_sparseseg.plugin.panels import Message
     from napari_sparseseg.plugin.runner import Request, Runner
-    from napari_sparseseg.progress import CancelToken, Progress
-    from napari_sparseseg.session import Segmentation, Session
+    from napari_sparseseg.session import Segmentation
 
 
 class Batch:
@@ -94,7 +93,7 @@ class Batch:
             self._controls.prefix = f"Scan {self._number} of {self._total}: "
             self._runner.perform(
                 request,
-                partial(_segment, request),
+                request.segment,
                 partial(self._on_done, image, request),
                 partial(self._on_failed, image),
             )
@@ -128,9 +127,3 @@ class Batch:
         self._waiting, self._total = [], 0
         self._controls.prefix = ""
         self._idle()
-
-
-def _segment(
-    request: Request, session: Session, progress: Progress, cancel: CancelToken
-) -> Segmentation:
-    return session.run(request.setting, progress, cancel)

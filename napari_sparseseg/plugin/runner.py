@@ -65,6 +65,10 @@ class Request:
         """Tell whether both ask for the same."""
         return self.shares_session(other) and self.setting == other.setting
 
+    def segment(self, session: Session, progress: Progress, cancel: CancelToken) -> Segmentation:
+        """Run it on its session: the :data:`Work` of a plain segmentation."""
+        return session.run(self.setting, progress, cancel)
+
 
 @dataclass(frozen=True, eq=False)
 class Answer:
@@ -297,16 +301,13 @@ class _Job:
         failed: Callable[[Exception], None] | None = None,
     ) -> None:
         self.request, self.done, self.failed = request, done, failed
-        self.work = work or self._segment
+        self.work = work or request.segment
         self.thread = threading.Thread()
         self.forget = False
         self.stopped = False
         self.result: Any = None
         self.error: Exception | None = None
         self._cancel: CancelToken | None = None
-
-    def _segment(self, session: Session, progress: Progress, cancel: CancelToken) -> Segmentation:
-        return session.run(self.request.setting, progress, cancel)
 
     def token(self) -> CancelToken:
         """Return the token of the run; it is made in its thread, where torch may be imported."""

@@ -50,6 +50,12 @@ class Shown:
         """What came out."""
         return self.answer.result
 
+    @property
+    def runs(self) -> list[Answer]:
+        """All runs that need not be made again, the present one first."""
+        dense = [] if self.dense is None else [self.dense]
+        return [self.answer, *dense, *self.earlier]
+
     def show_next(self, answer: Answer) -> None:
         """Remember the present answer, and take a new one."""
         self.earlier = [*self.earlier, self.answer][-EARLIER:]
@@ -62,8 +68,12 @@ class Shown:
     def dense_twin(self) -> Segmentation | None:
         """Return the dense twin of the present answer, None if it has not run yet."""
         twin = twin_of(self.request)
-        runs = (self.answer, self.dense, *self.earlier)
-        return next((run.result for run in runs if run and run.request.same_as(twin)), None)
+        return next((run.result for run in self.runs if run.request.same_as(twin)), None)
+
+    def remember_dense(self, answer: Answer) -> None:
+        """Keep the dense twin of the present answer, so that nobody runs it again."""
+        if self.dense_twin() is None:
+            self.dense = answer
 
     def _take(self, answer: Answer) -> None:
         self.answer, self.kept = answer, False

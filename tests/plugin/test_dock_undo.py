@@ -6,25 +6,13 @@ from typing import Any
 
 import numpy as np
 from qtpy.QtCore import Qt
-from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication
 
 from napari_sparseseg.plugin.controls import KEYS
 from napari_sparseseg.plugin.inspector.panel import Inspector
 from napari_sparseseg.volume import Volume
 
 from .conftest import WAIT
-from .window import add, click_method, layer, move_slider, segment
-
-
-def press(viewer: Any, key: Qt.Key) -> None:
-    """Press Alt and a key while the canvas has the focus."""
-    window = viewer.__wrapped__.window._qt_window
-    window.activateWindow()
-    canvas = viewer.__wrapped__.window._qt_viewer.canvas.native
-    canvas.setFocus()
-    QApplication.processEvents()
-    QTest.keyClick(canvas, key, Qt.KeyboardModifier.AltModifier)
+from .window import add, click_method, layer, move_slider, press_alt, segment
 
 
 def test_undo_leads_back_through_settings_and_methods_without_a_run(
@@ -41,20 +29,20 @@ def test_undo_leads_back_through_settings_and_methods_without_a_run(
     runs: list[object] = []
     dock.segmented.connect(runs.append)
 
-    press(viewer, Qt.Key.Key_Z)
+    press_alt(viewer, Qt.Key.Key_Z)
 
     assert dock.controls.choice().model.method == "stp"
     assert dock.controls.setting.value() == 0.2
     assert dock.view.results.figures["Keep ratio"] == "0.2"
     assert "ball reactivations" not in viewer.layers
 
-    press(viewer, Qt.Key.Key_Z)
+    press_alt(viewer, Qt.Key.Key_Z)
 
     assert dock.shown.result is first
     assert dock.controls.setting.value() == 0.5
     assert np.array_equal(layer(viewer, "segmentation").data, labels)
     assert not dock.controls.undo_button.isEnabled()
-    press(viewer, Qt.Key.Key_Z)
+    press_alt(viewer, Qt.Key.Key_Z)
     assert dock.shown.result is first
     assert not runs
     assert not dock.runner.busy
@@ -74,10 +62,10 @@ def test_buttons_show_their_keys_and_follow_them(qtbot: Any, dock_of: Any, scan:
         assert button.text() == f"{name} ({key})"
 
     with qtbot.waitSignal(dock.segmented, timeout=WAIT):
-        press(viewer, Qt.Key.Key_Return)
-    press(viewer, Qt.Key.Key_K)
+        press_alt(viewer, Qt.Key.Key_Return)
+    press_alt(viewer, Qt.Key.Key_K)
     assert dock.shown.kept
-    press(viewer, Qt.Key.Key_I)
+    press_alt(viewer, Qt.Key.Key_I)
     (inspector,) = viewer.__wrapped__.window._qt_window.findChildren(Inspector)
     qtbot.waitUntil(inspector.isVisible, timeout=WAIT)
     assert dock.open_inspector() is inspector

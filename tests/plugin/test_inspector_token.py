@@ -15,19 +15,7 @@ from napari_sparseseg.plugin.inspector.token_tab import DISAGREEING, PRUNED, UNS
 from napari_sparseseg.volume import Volume
 
 from .conftest import WAIT, ball
-from .window import add, layer, move_slider, segment
-
-ALT = Qt.KeyboardModifier.AltModifier
-
-
-def press(viewer: Any, key: Qt.Key) -> None:
-    """Press Alt and a key while the canvas has the focus."""
-    window = viewer.__wrapped__.window._qt_window
-    window.activateWindow()
-    canvas = viewer.__wrapped__.window._qt_viewer.canvas.native
-    canvas.setFocus()
-    QApplication.processEvents()
-    QTest.keyClick(canvas, key, ALT)
+from .window import add, layer, move_slider, press_alt, segment
 
 
 def world_of(image: Any, trace: Any, token: int) -> np.ndarray:
@@ -50,7 +38,7 @@ def test_keys_lead_to_tokens_whichever_tab_is_in_front(qtbot: Any, dock_of: Any,
 
     found = []
     for number in (1, 2):
-        press(viewer, Qt.Key.Key_N)
+        press_alt(viewer, Qt.Key.Key_N)
         token = inspector.token
         found.append(token)
         assert not trace.kept.flat[token]
@@ -67,7 +55,7 @@ def test_keys_lead_to_tokens_whichever_tab_is_in_front(qtbot: Any, dock_of: Any,
     )  # half a voxel: a patch may hold one more on a side
     assert len(tab.view.table.texts()) == len(trace.stages)
 
-    press(viewer, Qt.Key.Key_D)
+    press_alt(viewer, Qt.Key.Key_D)
     assert inspector.token == found[1]
     assert "Press Compare" in tab.note.text()
     assert not tab.keys[DISAGREEING].isEnabled()
@@ -76,12 +64,12 @@ def test_keys_lead_to_tokens_whichever_tab_is_in_front(qtbot: Any, dock_of: Any,
     reference = Volume(other, result.labels.affine, "reference")
     inspector.show_inspection(inspect(scan, result, other=reference, other_title="reference"))
     assert tab.keys[DISAGREEING].isEnabled()
-    press(viewer, Qt.Key.Key_D)
+    press_alt(viewer, Qt.Key.Key_D)
     inside = [
         part.start <= at < part.stop for part, at in zip(tab.facts.box, (41, 20, 20), strict=True)
     ]
     assert inside[1:] == [True, True]  # the four voxels may lie in two tokens
-    press(viewer, Qt.Key.Key_E)
+    press_alt(viewer, Qt.Key.Key_E)
     left_out = ~trace.kept & ~trace.air
     assert tab.facts.confidence >= np.nanmin(trace.confidence[left_out])
     assert left_out.flat[inspector.token]

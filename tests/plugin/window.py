@@ -6,6 +6,9 @@ import threading
 from typing import Any
 
 from napari.layers import Layer
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
 
 from napari_sparseseg.plugin import maps
 from napari_sparseseg.plugin.readers import image_layer
@@ -62,3 +65,13 @@ def legend(dock: Any) -> dict[str, str]:
 
 def running() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == THREAD_NAME]
+
+
+def press_alt(viewer: Any, key: Qt.Key) -> None:
+    """Press Alt and a key while the canvas has the focus."""
+    window = viewer.__wrapped__.window._qt_window
+    window.activateWindow()
+    canvas = viewer.__wrapped__.window._qt_viewer.canvas.native
+    canvas.setFocus()
+    QApplication.processEvents()
+    QTest.keyClick(canvas, key, Qt.KeyboardModifier.AltModifier)

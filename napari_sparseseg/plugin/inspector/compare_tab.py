@@ -192,8 +192,7 @@ class CompareTab(Tab):
         except SparseSegError as error:
             self.inspector.dock.refuse(str(error))
             return
-        known = [run for run in (shown.answer, shown.dense, *shown.earlier) if run is not None]
-        work = Comparing(shown.answer, known, target, reference, self.resample.isChecked())
+        work = Comparing(shown.answer, shown.runs, target, reference, self.resample.isChecked())
         self._running = True
         self.inspector.perform(work, lambda compared: self._on_compared(compared, target, shown))
 
@@ -201,8 +200,7 @@ class CompareTab(Tab):
         self._running = False
         if self._shown is None:
             return  # the inspector was closed
-        if shown.dense_twin() is None:
-            shown.dense = compared.dense
+        shown.remember_dense(compared.dense)
         inspection, layer = compared.inspection, target.layer
         if layer is not None:
             if layer not in self.inspector.viewer.layers:

@@ -151,10 +151,12 @@ class CurveTab(Tab):
         self._began.connect(self._on_began)
         self._found.connect(self._on_found)
         self._ended.connect(self._on_ended)
-        viewer = self.inspector.viewer
-        viewer.events.theme.connect(self._on_theme)
-        for event in ("inserted", "removed", "renamed"):
-            getattr(viewer.layers.events, event).connect(self._offer_references)
+        events = self.inspector.viewer.layers.events
+        self._events = (events.inserted, events.removed, events.renamed)
+        for event in self._events:
+            event.connect(self._offer_references)
+        self.inspector.viewer.events.theme.connect(self._on_theme)
+        self.inspector.closing.connect(self._release)
 
     def _offer_references(self, event: Any = None) -> None:
         before = self.reference.currentData()
@@ -171,6 +173,12 @@ class CurveTab(Tab):
         preferences.keep(tolerance=points)
         self._show()
 
+    def _release(self) -> None:
+        """Follow the viewer, which goes on without the inspector, no more."""
+        for event in self._events:
+            event.disconnect(self._offer_references)
+        self.inspector.viewer.events.theme.disconnect(self._on_theme)
+
     # What the user does
 
     def run(self) -> None:
@@ -182,7 +190,7 @@ class CurveTab(Tab):
             settings = self._asked(shown)
             reference = self._reference(shown)
         except SparseSegError as error:
-            self.inspector.dock.message.show_error(str(error))
+            self.inspector.dock.refuse(str(error))
             return
         random, growing = self.random.isChecked(), Curve(shown.request)
 
@@ -220,13 +228,13 @@ class CurveTab(Tab):
 
         if self.sweep is None:
             return
-        message = self.inspector.dock.message
+        dock = self.inspector.dock
         try:
             write_sweep(self.sweep, folder, proposed=self._proposed())
         except SparseSegError as error:
-            message.show_error(str(error))
+            dock.refuse(str(error))
             return
-        message.show_note(f"Saved {', '.join(SWEEP_FILES)} in {folder}.")
+        dock.message.show_note(f"Saved {', '.join(SWEEP_FILES)} in {folder}.")
 
     def _load_proposed(self) -> None:
         proposed = self._proposed()
@@ -271,9 +279,8 @@ class CurveTab(Tab):
         curve.sweep = sweep
         self._curve = curve
         shown = self.inspector.shown
-        if shown is not None and shown.dense is None:
-            request = twin_of(curve.request)
-            shown.dense = Answer(request, curve.results[1.0])  # nobody needs to run it again
+        if shown is not None:
+            shown.remember_dense(Answer(twin_of(curve.request), curve.results[1.0]))
         self._show()
         self.swept.emit(sweep)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
 from napari_sparseseg.analysis.compare import ADDED, CHANGED, LOST, SAME
-from napari_sparseseg.analysis.patches import TokenIndex
+from napari_sparseseg.analysis.patches import TokenIndex, middle_voxel
 from napari_sparseseg.colors import DIFFERENCES
 from napari_sparseseg.plugin.geometry import transform_of
 from napari_sparseseg.plugin.layers import SEGMENTATION
@@ -147,10 +147,8 @@ def largest_difference(
         return None
     token = int(counts.argmax())
     box = index.box(token)
-    voxels = np.argwhere(differs[box]) + [part.start for part in box]
-    nearest = np.linalg.norm(voxels - voxels.mean(axis=0), axis=1).argmin()
     affine = result.labels.affine
-    return token, affine[:3, :3] @ voxels[nearest] + affine[:3, 3]
+    return token, affine[:3, :3] @ middle_voxel(differs[box], box) + affine[:3, 3]
 
 
 def _metadata(image: Image, scan: Scan, inspection: Inspection) -> dict[str, Any]:

@@ -143,9 +143,7 @@ class Inspector(ClosingWidget):
             return
         self.token = token
         if go:
-            grid = shown.result.trace.grid
-            place = grid.affine @ [*np.unravel_index(token, grid.shape), 1.0]
-            self.go_to(place[:3])
+            self.go_to(shown.result.trace.grid.centre(token))
         for tab in self.tabs:
             tab.show_token(token)
         self.token_chosen.emit(token)

@@ -69,8 +69,7 @@ class ReportButton(QPushButton):
         except SparseSegError as error:
             inspector.dock.refuse(str(error))
             return
-        known = [run for run in (shown.answer, shown.dense, *shown.earlier) if run is not None]
-        compare = Comparing(shown.answer, known, targets(shown, ())[0], None, False)
+        compare = Comparing(shown.answer, shown.runs, targets(shown, ())[0], None, False)
         inspection, sweep, point = inspector.inspection, inspector.curve.sweep, self._point()
 
         def work(session: Session, progress: Progress, cancel: CancelToken) -> Compared | None:
@@ -85,7 +84,7 @@ class ReportButton(QPushButton):
 
         def done(compared: Compared | None) -> None:
             if compared is not None:
-                shown.dense = compared.dense
+                shown.remember_dense(compared.dense)
                 inspector.show_inspection(compared.inspection)
             inspector.dock.message.show_file("Wrote the report", page)
 
@@ -116,7 +115,7 @@ class ReportButton(QPushButton):
             return None
         grid = shown.result.trace.grid
         if inspector.token is not None:
-            point = (grid.affine @ [*np.unravel_index(inspector.token, grid.shape), 1.0])[:3]
+            point = grid.centre(inspector.token)
         else:
             point = point_of_view(inspector.viewer, image, shown.request.scan)
         x, y, z = point.tolist()

@@ -132,7 +132,7 @@ def token_facts(result: Segmentation, index: TokenIndex, token: int) -> TokenFac
 
 def centre_of(grid: TokenGrid, token: int) -> tuple[float, float, float]:
     """Return the centre of a token in RAS mm."""
-    x, y, z = (grid.affine @ [*np.unravel_index(token, grid.shape), 1.0])[:3].tolist()
+    x, y, z = grid.centre(token).tolist()
     return x, y, z
 
 
