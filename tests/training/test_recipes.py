@@ -83,15 +83,15 @@ def test_every_hippocampus_arm_has_the_same_budget(arm: str) -> None:
 
 
 @pytest.mark.parametrize("arm", ["dtop", "svit", "apformer"])
-def test_every_new_brain_arm_has_the_same_budget(arm: str) -> None:
-    """They start from the dense twin with the published decoder and see as many windows."""
-    plan = recipe(f"brain-mr-{arm}")
-    assert plan.start == "brain-mr-plain"
-    common = recipe("brain-mr-finetune")
+def test_other_brain_arms_start_from_the_dense_twin_with_the_same_budget(arm: str) -> None:
+    """They decode active blocks like it and see as many windows each."""
+    plan, dense, common = (recipe(f"brain-mr-{name}") for name in (arm, "dense", "finetune"))
+    assert plan.start == "brain-mr-dense"
     assert plan.batch * plan.optimiser.steps == common.batch * common.optimiser.steps
     assert plan.optimiser.rate == common.optimiser.rate
-    assert plan.data == recipe("brain-mr-plain").data
-    assert plan.network.decoder == recipe("brain-mr-plain").network.decoder
+    assert plan.data == dense.data
+    assert plan.network.decoder == replace(dense.network.decoder, detail="all")
+    assert plan.network.decoder.context == "open"
 
 
 def test_scores_are_taught_their_target_in_stp_alone() -> None:
