@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.quality.cases import Case, case_sets
 from benchmarks.quality.outcome import Json
 from benchmarks.quality.rival_training import data_recipe
-from benchmarks.quality.rivals import OVERLAP, RIVALS, WINDOW, Rival
+from benchmarks.quality.rivals import OVERLAP, RIVALS, Rival, window_of
 from benchmarks.quality.runs import length
 from napari_sparseseg.analysis.metrics import dice_per_class, hd95_per_class
 from napari_sparseseg.canonical import ModelSpace
@@ -56,7 +56,7 @@ def measure(task: str, data: Path, runs: Path | None) -> dict[str, Json]:
             "title": rival.title,
             "parameters": judge.parameters,
             "gmacs_window": round(judge.window_macs / 1e9, 2),
-            "window": list(WINDOW),
+            "window": list(judge.window),
             "steps": steps,
             "minutes": round(seconds / 60, 1),
             "precision": "bfloat16",
@@ -81,7 +81,8 @@ class RivalSegmenter:
 
     def __init__(self, rival: Rival, recipe: Recipe, checkpoint: Path) -> None:
         self.recipe, self.classes = recipe, recipe.network.classes
-        network = rival.build(self.classes)
+        self.window = window_of(recipe.task.name)
+        network = rival.build(self.classes, self.window)
         average = load_checkpoint(checkpoint)["average"]
         network.load_state_dict(
             {k.removeprefix(_AVERAGED): v for k, v in average.items() if k.startswith(_AVERAGED)}
@@ -95,7 +96,7 @@ class RivalSegmenter:
     def _count_macs(self) -> int:
         """Multiply-accumulates of one window, counted by torch from what runs."""
         with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-            self._predict(torch.zeros(1, 1, *WINDOW))
+            self._predict(torch.zeros(1, 1, *self.window))
         return int(counter.get_total_flops()) // 2
 
     def _predict(self, windows: Tensor) -> Tensor:
@@ -111,7 +112,7 @@ class RivalSegmenter:
         image = normalise(space.to_model(volume.data), self.recipe.data.intensity)
         box = _tissue_box(image)
         logits = sliding_window_inference(
-            image[box][None, None], WINDOW, 1, self._predict, overlap=OVERLAP
+            image[box][None, None], self.window, 1, self._predict, overlap=OVERLAP
         )
         shares = torch.zeros(self.classes, *image.shape)
         shares[0] = 1.0

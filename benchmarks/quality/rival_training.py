@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from benchmarks.quality.cases import FOLDERS
-from benchmarks.quality.rivals import RIVALS, WINDOW
+from benchmarks.quality.rivals import RIVALS, window_of
 from benchmarks.quality.runs import RECIPES
 from napari_sparseseg.devices import resolve_device
 from napari_sparseseg.training.log import open_log, write_row
@@ -172,7 +172,7 @@ def train(run: RivalRun, source: Source, folder: Path, *, save_every: int) -> No
 
 
 def main(
-    task: Annotated[str, typer.Argument(help="headneck-ct or brain-mr.")],
+    task: Annotated[str, typer.Argument(help=f"One of {', '.join(FOLDERS)}.")],
     name: Annotated[str, typer.Argument(help="monai-unetr or monai-dynunet.")],
     data: Annotated[Path, typer.Option(help="Folder of all data sets.")],
     runs: Annotated[Path, typer.Option(help="Folder for runs; this one is TASK-NAME.")],
@@ -186,11 +186,11 @@ def main(
     device = resolve_device(device)
     recipe, rival, folder = data_recipe(task), RIVALS[name], runs / f"{task}-{name}"
     torch.manual_seed(0)
-    classes = recipe.network.classes
-    run = RivalRun.create(rival.build(classes), classes, rival.optimiser(task), device)
+    classes, window = recipe.network.classes, window_of(task)
+    run = RivalRun.create(rival.build(classes, window), classes, rival.optimiser(task), device)
     if (folder / CHECKPOINT).exists():
         run.resume(folder / CHECKPOINT)
-    source = replace(recipe.data, window=WINDOW).open(data / FOLDERS[task], device)
+    source = replace(recipe.data, window=window).open(data / FOLDERS[task], device)
     train(run, source, folder, save_every=save_every)
 
 

@@ -14,8 +14,12 @@ from torch import nn
 
 from napari_sparseseg.training.recipe import OptimiserConfig
 
-WINDOW = (96, 96, 96)
+Window = tuple[int, int, int]
+
+WINDOW: Window = (96, 96, 96)
 """Window in voxels in which both are usually trained and run."""
+SMALL_WINDOW: Window = (64, 64, 64)
+"""Window for scans that are smaller than the usual one: it holds every hippocampus whole."""
 OVERLAP = 0.5
 """Overlap of neighbouring windows at inference, as published for UNETR."""
 
@@ -29,7 +33,7 @@ class Rival:
     title : str
         Name for people.
     build : callable
-        Makes the network for a number of classes.
+        Makes the network for a number of classes and a window.
     rate : float
         Peak learning rate.
     steps : dict
@@ -37,7 +41,7 @@ class Rival:
     """
 
     title: str
-    build: Callable[[int], nn.Module]
+    build: Callable[[int, Window], nn.Module]
     rate: float
     steps: dict[str, int]
 
@@ -49,13 +53,18 @@ class Rival:
         )
 
 
-def _unetr(classes: int) -> nn.Module:
-    """UNETR of 96^3 windows as its users get it: ViT-B, patch 16, 16 features."""
-    return UNETR(1, classes, WINDOW, feature_size=16, hidden_size=768, mlp_dim=3072, num_heads=12)
+def window_of(task: str) -> Window:
+    """Return the window in which rivals are trained on a task and run."""
+    return SMALL_WINDOW if task == "hippocampus-mr" else WINDOW
 
 
-def _dynunet(classes: int) -> nn.Module:
-    """DynUNet of 96^3 windows as nnU-Net plans it: six levels from 32 features on."""
+def _unetr(classes: int, window: Window) -> nn.Module:
+    """UNETR as its users get it: ViT-B, patch 16, 16 features."""
+    return UNETR(1, classes, window, feature_size=16, hidden_size=768, mlp_dim=3072, num_heads=12)
+
+
+def _dynunet(classes: int, window: Window) -> nn.Module:
+    """DynUNet as nnU-Net plans it for 96^3: six levels from 32 features on, for any window."""
     levels = 6
     return DynUNet(
         spatial_dims=3,
@@ -71,8 +80,16 @@ def _dynunet(classes: int) -> nn.Module:
 
 RIVALS = {
     "monai-unetr": Rival(
-        "MONAI UNETR (patch 16)", _unetr, 5e-4, {"headneck-ct": 475, "brain-mr": 475}
+        "MONAI UNETR (patch 16)",
+        _unetr,
+        5e-4,
+        {"headneck-ct": 475, "brain-mr": 475, "hippocampus-mr": 700},
     ),
-    "monai-dynunet": Rival("MONAI DynUNet", _dynunet, 1e-3, {"headneck-ct": 275, "brain-mr": 275}),
+    "monai-dynunet": Rival(
+        "MONAI DynUNet",
+        _dynunet,
+        1e-3,
+        {"headneck-ct": 275, "brain-mr": 275, "hippocampus-mr": 380},
+    ),
 }
 """Every rival by its name."""

@@ -15,9 +15,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.quality import budget
 from benchmarks.quality.baselines import RivalSegmenter
-from benchmarks.quality.cases import Case
+from benchmarks.quality.cases import FOLDERS, Case
 from benchmarks.quality.rival_training import RivalRun, data_recipe, train, window_losses
-from benchmarks.quality.rivals import RIVALS, WINDOW, Rival
+from benchmarks.quality.rivals import RIVALS, Rival, Window, window_of
 from napari_sparseseg.training.losses import soft_labels
 from napari_sparseseg.training.run import CHECKPOINT
 from napari_sparseseg.training.source import Sample
@@ -32,14 +32,32 @@ def test_rivals_have_their_published_sizes(
     name: str, parameters: float, gmacs: float | None
 ) -> None:
     """UNETR of 14 classes has 92.8 M parameters and 73.4 GMACs a window of 96^3."""
+    window = window_of("brain-mr")
     with torch.device("meta"):
-        network = RIVALS[name].build(14).eval()
+        network = RIVALS[name].build(14, window).eval()
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        scores = network(torch.zeros(1, 1, *WINDOW, device="meta"))
-    assert scores.shape == (1, 14, *WINDOW)
+        scores = network(torch.zeros(1, 1, *window, device="meta"))
+    assert scores.shape == (1, 14, *window)
     assert sum(p.numel() for p in network.parameters()) == pytest.approx(parameters, rel=0.005)
     if gmacs:
         assert counter.get_total_flops() / 2e9 == pytest.approx(gmacs, rel=0.005)
+
+
+@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("task", FOLDERS)
+def test_every_rival_can_be_trained_on_every_task(name: str, task: str) -> None:
+    rival, window = RIVALS[name], window_of(task)
+    with torch.device("meta"):
+        scores = rival.build(3, window)(torch.zeros(1, 1, *window, device="meta"))
+    assert scores.shape == (1, 3, *window)
+    assert rival.optimiser(task).steps > 0
+
+
+def test_the_small_window_holds_every_hippocampus() -> None:
+    """The window of our own network for the task, 48 x 64 x 48, does; theirs is a cube."""
+    ours = data_recipe("hippocampus-mr").network.window
+    theirs = window_of("hippocampus-mr")
+    assert all(a >= b for a, b in zip(theirs, ours, strict=True))
 
 
 def test_the_schedule_warms_up_and_ends_at_zero() -> None:
@@ -80,7 +98,7 @@ class Boxes:
         return Sample((label + noise)[None, None], label[None])
 
 
-def pointwise(classes: int) -> nn.Module:
+def pointwise(classes: int, window: Window) -> nn.Module:
     """A network that looks at one voxel."""
     return nn.Conv3d(1, classes, 1)
 
@@ -91,7 +109,7 @@ TINY = Rival("tiny", pointwise, 0.1, {"headneck-ct": 60})
 def begin(steps: int) -> RivalRun:
     torch.manual_seed(0)
     config = replace(TINY.optimiser("headneck-ct"), steps=steps)
-    return RivalRun.create(pointwise(2), 2, config, "cpu")
+    return RivalRun.create(pointwise(2, (8, 8, 8)), 2, config, "cpu")
 
 
 def test_training_learns(tmp_path: Path) -> None:
