@@ -59,7 +59,7 @@ METHODS := dense stp dtop svit apformer
 recipes = $(foreach m,$(2),napari_sparseseg/training/recipes/$(1)-$(m).toml)
 SHIPPED := $(foreach t,$(TASKS),$(call recipes,$(t),$(METHODS)))
 # Trained for the comparison only: they are not shipped.
-COMPARED := $(call recipes,hippocampus-mr,truncated none svit-published) $(call recipes,headneck-ct,longer)
+COMPARED := $(call recipes,hippocampus-mr,truncated none svit-published) $(call recipes,headneck-ct,longer apformer-published)
 
 export: setup  ## register the models of finished training runs (RUNS=...)
 	.venv/bin/python -m napari_sparseseg.training.export $(SHIPPED) --runs $(RUNS) --weights weights

@@ -130,10 +130,22 @@ class Block(nn.Module):
         lengths: tuple[int, ...],
         attends: Sequence[Attend] | None = None,
         attending: Tensor | None = None,
+        others_rest: bool = False,
     ) -> Tensor:
-        """Run the block; the parameters are those of :meth:`Attention.forward`."""
+        """Run the block.
+
+        Parameters
+        ----------
+        x, lengths, attends, attending
+            As for :meth:`Attention.forward`.
+        others_rest : bool
+            Whether rows that are not attending skip the MLP too: the block leaves them as they are.
+        """
         x = x + self.attention(self.norm1(x), lengths, attends, attending)
-        return x + self.mlp(self.norm2(x))
+        if attending is None or not others_rest:
+            return x + self.mlp(self.norm2(x))
+        (asked,) = torch.where(attending)
+        return x.index_add(0, asked, self.mlp(self.norm2(x[asked])).to(x.dtype))
 
 
 def block_macs(
@@ -141,15 +153,19 @@ def block_macs(
     dim: int,
     mlp_ratio: int = 4,
     attending: tuple[int, ...] | None = None,
+    others_rest: bool = False,
 ) -> int:
     """Multiply-accumulates of one block for windows with these numbers of rows.
 
     Counted are the linear layers (``4 + 2 mlp_ratio`` squares of the width per row) and the
     two attention products (``2 n^2 dim`` per window of n rows). Where only ``attending`` rows of
-    a window have a query, the products and the output layer are theirs alone.
+    a window have a query, the products and the output layer are theirs alone, and if the
+    ``others_rest``, the MLP is so too.
     """
     queries = lengths if attending is None else attending
-    linear = (3 + 2 * mlp_ratio) * dim * dim * sum(lengths) + dim * dim * sum(queries)
+    through_mlp = queries if others_rest else lengths
+    layers = 3 * sum(lengths) + sum(queries) + 2 * mlp_ratio * sum(through_mlp)
+    linear = dim * dim * layers
     return linear + 2 * dim * sum(n * m for n, m in zip(lengths, queries, strict=True))
 
 

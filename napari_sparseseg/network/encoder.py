@@ -238,7 +238,9 @@ class SparseEncoder(nn.Module):
                 stream.hidden.append(stream.x)
             if len(active.rows):
                 attends = self._attentions(stream, index, sparsifier, setting)
-                y = self.blocks[index](x, active.lengths, attends, active.attending)
+                y = self.blocks[index](
+                    x, active.lengths, attends, active.attending, sparsifier.muted_rest
+                )
                 x = y if active.gate is None else torch.lerp(x, y, active.gate[:, None].to(y.dtype))
             self._note(stream, sparsifier, setting)
         stream.x = x if everything else stream.x.index_copy(0, active.rows, x)
@@ -271,7 +273,9 @@ class SparseEncoder(nn.Module):
             rows = rows[active.attending]
         log.rows.append(rows)
         log.lengths.append(lengths)
-        log.macs += block_macs(active.lengths, config.dim, config.mlp_ratio, lengths)
+        log.macs += block_macs(
+            active.lengths, config.dim, config.mlp_ratio, lengths, sparsifier.muted_rest
+        )
         if active.attending is not None and setting < 1:
             log.macs += sum(map(sparsifier.attention_macs, lengths))
 

@@ -45,10 +45,12 @@ CASES = [
     ("svit", "assembly", "two levels"),
     ("apformer", "preserve", "open blocks"),
     ("apformer", "assembly", "published"),
+    ("apformer, rest", "preserve", "open blocks"),
     ("random", "assembly", "half"),
     ("random", "assembly", "two levels"),
 ]
-"""Method, completion and decoder, in the combinations that make sense."""
+"""Method, completion and decoder, in the combinations that make sense; a method with an option
+that is on is followed by the option's name."""
 
 DENSE_CASES = [("dense", "assembly", "published"), ("dense", "preserve", "half")]
 
@@ -103,9 +105,11 @@ def make_network(config: NetworkConfig, seed: int = 0) -> SparseUNETR:
 def make_case(case: tuple[str, str, str]) -> SparseUNETR:
     """The network of one of the :data:`CASES`."""
     method, completion, decoder = case
+    name, _, option = method.partition(", ")
     return make_network(
         small_config(
-            sparsifier=method,
+            sparsifier=name,
+            options={option: True} if option else {},
             completion=small_completion(cast(Kind, completion)),
             decoder=DECODERS[decoder],
         )

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from napari_sparseseg.network import SparseUNETR
-from napari_sparseseg.network.sparsifiers import Scores, make_sparsifier
+from napari_sparseseg.network.blocks import block_macs
+from napari_sparseseg.network.sparsifiers import Scores, make_control, make_sparsifier
 from napari_sparseseg.network.sparsifiers.apformer import (
     RelativePositions,
     keep_dependencies,
@@ -27,9 +28,11 @@ from tests.network.conftest import (
 )
 
 
-def muting_network() -> SparseUNETR:
+def muting_network(**options: bool) -> SparseUNETR:
     return make_network(
-        small_config(sparsifier="apformer", completion=small_completion("preserve"))
+        small_config(
+            sparsifier="apformer", completion=small_completion("preserve"), options=options
+        )
     )
 
 
@@ -229,9 +232,39 @@ def test_a_muted_token_gets_exactly_zero_from_attention(windows: Tensor) -> None
         assert (before != after).any(dim=1)[layout.rows].all()
 
 
-def test_muted_tokens_are_still_attended_to(windows: Tensor) -> None:
+def test_a_muted_token_that_rests_stays_as_it_is(windows: Tensor) -> None:
+    """With the option it skips the MLP too; who attends is changed by every block."""
+    network = muting_network(rest=True)
+    with torch.inference_mode():
+        output = network.finish(network.prepare(windows), 0.4)
+    encoded = output.encoded
+    keep = torch.cat([w.decision.keep for w in encoded.scored[0]])
+    hidden = (*encoded.hidden, encoded.x)
+    for before, after in zip(hidden, hidden[1:], strict=False):
+        assert torch.equal((before != after).any(dim=1)[encoded.layout.rows], keep)
+
+
+def test_resting_saves_the_mlp_by_hand() -> None:
+    """10 rows of width 6, 4 of them attending, MLP factor 4; width squared is 36.
+
+    Keys, values and queries of all: 3 * 36 * 10; output layer 36 * 4; MLP 8 * 36 of all 10 or of
+    the 4; both products 2 * 6 * 10 * 4.
+    """
+    common = 3 * 36 * 10 + 36 * 4 + 2 * 6 * 10 * 4
+    assert block_macs((10,), 6, 4, (4,)) == common + 8 * 36 * 10
+    assert block_macs((10,), 6, 4, (4,), others_rest=True) == common + 8 * 36 * 4
+
+
+def test_random_queries_rest_where_those_of_the_rule_do() -> None:
+    for rest in (False, True):
+        network = muting_network(rest=rest)
+        assert make_control("random", network.sparsifier, seed=1).muted_rest is rest
+
+
+@pytest.mark.parametrize("rest", [False, True])
+def test_muted_tokens_are_still_attended_to(windows: Tensor, rest: bool) -> None:
     """Keys and values are never pruned: what a muted token holds reaches the others."""
-    network = muting_network()
+    network = muting_network(rest=rest)
     with torch.inference_mode():
         prepared = network.prepare(windows)
         before = network.finish(prepared, 0.4).encoded

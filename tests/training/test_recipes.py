@@ -49,7 +49,7 @@ def test_head_and_neck_stp_and_its_dense_twin_have_the_same_budget(half: str) ->
     check_same_scans(plan, dense)
 
 
-@pytest.mark.parametrize("arm", ["svit", "dtop", "apformer", "longer"])
+@pytest.mark.parametrize("arm", ["svit", "dtop", "apformer", "apformer-published", "longer"])
 def test_other_head_and_neck_arms_start_from_the_dense_twin_with_the_same_budget(arm: str) -> None:
     """The dense twin trained on for as long is among them."""
     plan, longer = recipe(f"headneck-ct-{arm}"), recipe("headneck-ct-longer")
@@ -57,6 +57,16 @@ def test_other_head_and_neck_arms_start_from_the_dense_twin_with_the_same_budget
     assert longer.network == recipe("headneck-ct-dense").network
     assert plan.optimiser == replace(longer.optimiser, sparsifier=plan.optimiser.sparsifier)
     check_same_scans(plan, longer)
+
+
+def test_head_and_neck_apformer_departs_from_its_paper_in_one_named_option() -> None:
+    plan, published = recipe("headneck-ct-apformer"), recipe("headneck-ct-apformer-published")
+    assert plan.network.options == {"rest": True}
+    assert published.network.options == {}
+    network = replace(plan.network, options={})
+    assert (
+        replace(plan, name=published.name, variant=published.variant, network=network) == published
+    )
 
 
 def check_same_scans(plan: Recipe, other: Recipe) -> None:

@@ -120,13 +120,18 @@ class RelativePositions(nn.Module):
 
 
 class AdaptiveAttention(Sparsifier):
-    """Prune the queries of background tokens, and the weak dependencies of all others."""
+    """Prune the queries of background tokens, and the weak dependencies of all others.
+
+    As published, a token with a pruned query still goes through the MLP of every block. With the
+    option ``rest`` (ours) it skips that as well, which is most of what a block costs.
+    """
 
     closes_detail = False
     attends_its_own_way = True
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config, "apformer")
+        self.muted_rest = bool(config.options.get("rest", False))
         self.gate = nn.Sequential(nn.LayerNorm(config.dim), nn.Linear(config.dim, 2))
         self.positions = nn.ModuleList(
             RelativePositions(config.grid, config.heads) for _ in range(config.depth)

@@ -128,10 +128,14 @@ class Sparsifier(nn.Module, ABC):
         (``DecoderConfig.detail``).
     attends_its_own_way : bool
         Whether :meth:`attention` is asked for every window and block.
+    muted_rest : bool
+        Whether a token whose query is pruned skips the MLP too, so that a block leaves it as it
+        is; it is still attended to.
     """
 
     closes_detail = True
     attends_its_own_way = False
+    muted_rest = False
 
     def __init__(self, config: NetworkConfig, method: str) -> None:
         super().__init__()

@@ -56,6 +56,7 @@ class RandomChoice(Sparsifier):
         self.method = self.inner.method
         self.closes_detail = self.inner.closes_detail
         self.attends_its_own_way = self.inner.attends_its_own_way
+        self.muted_rest = self.inner.muted_rest
         self.seed = seed
 
     @property
