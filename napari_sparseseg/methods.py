@@ -115,6 +115,15 @@ class Method:
     is_control: bool = False
     mimics: bool = False
 
+    def cited(self, sentence: str) -> str:
+        """Return a sentence with the paper of the method behind it, where there is one."""
+        return cited(sentence, self.source)
+
+
+def cited(sentence: str, source: str) -> str:
+    """Return a sentence with its source behind it, where there is one."""
+    return f"{sentence} ({source})" if source else sentence
+
 
 KEEP_RATIO = Control(
     "keep ratio", 0.05, 0.05, "Fraction of the tokens that run through every encoder block"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sparseseg.analysis.metrics import dice_per_class, hd95_per_class
+from napari_sparseseg.analysis.metrics import class_masks, dice, hd95
 from napari_sparseseg.errors import InputError
+from napari_sparseseg.progress import CancelToken, Progress, silent
 from napari_sparseseg.report import count_classes
 from napari_sparseseg.volume import Volume
 
@@ -102,7 +103,13 @@ class Comparison:
 
 
 def compare(
-    labels: Volume, reference: Volume, classes: Sequence[str], *, resample: bool = False
+    labels: Volume,
+    reference: Volume,
+    classes: Sequence[str],
+    *,
+    resample: bool = False,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
 ) -> Comparison:
     """Compare labels with a reference.
 
@@ -117,31 +124,47 @@ def compare(
     resample : bool
         Bring a reference of another grid to that of the labels; its volumes then are those of
         what lies within the labels' field of view.
+    progress : callable, optional
+        See :data:`Progress`; a step for each structure.
+    cancel : CancelToken, optional
+        Checked before each structure.
 
     Raises
     ------
     InputError
         If either holds labels that are no class, or the grids differ and `resample` is off.
+    Cancelled
+        If the token was set.
     """
     theirs = matched(reference, labels, classes, resample=resample)
     mine = checked_labels(labels, classes)
-    names, count = classes[1:], len(classes)
-    millilitres = abs(float(np.linalg.det(labels.affine[:3, :3]))) / 1000
-    rows = zip(
-        names,
-        dice_per_class(mine.data, theirs.data, count),
-        hd95_per_class(mine.data, theirs.data, count, labels.spacing),
-        *(
-            [round(voxels * millilitres, 3) for voxels in count_classes(m.data, count)[1:].tolist()]
-            for m in (mine, theirs)
-        ),
-        strict=True,
-    )
     return Comparison(
-        tuple(ClassComparison(*row) for row in rows),
+        tuple(_structures(mine, theirs, classes, progress or silent, cancel or CancelToken())),
         difference_map(mine.data, theirs.data),
         labels.spacing,
     )
+
+
+def _structures(
+    labels: Volume,
+    reference: Volume,
+    classes: Sequence[str],
+    progress: Progress,
+    cancel: CancelToken,
+) -> Iterator[ClassComparison]:
+    """Compare structure by structure: surface distances take time."""
+    names, count, spacing = classes[1:], len(classes), labels.spacing
+    millilitres = abs(float(np.linalg.det(labels.affine[:3, :3]))) / 1000
+    volumes = [
+        [round(voxels * millilitres, 3) for voxels in count_classes(m.data, count)[1:].tolist()]
+        for m in (labels, reference)
+    ]
+    pairs = class_masks(labels.data, reference.data, count)
+    for place, (name, *both) in enumerate(zip(names, *volumes, strict=True)):
+        cancel.raise_if_cancelled()
+        progress(place, len(names), f"Comparing {name}")
+        masks = next(pairs)
+        yield ClassComparison(name, dice(*masks), hd95(*masks, spacing), *both)
 
 
 def difference_map(labels: NDArray[np.uint8], reference: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -14,6 +14,7 @@ from napari_sparseseg.analysis.attribution import (
 from napari_sparseseg.analysis.compare import SAME, Comparison, compare, matched
 from napari_sparseseg.analysis.notes import SafetyNote, safety_notes
 from napari_sparseseg.analysis.patches import TokenIndex
+from napari_sparseseg.progress import CancelToken, Progress
 from napari_sparseseg.volume import Volume
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ def inspect(
     other: Volume | None = None,
     other_title: str = "",
     resample: bool = False,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
 ) -> Inspection:
     """Find out all that can be told of a result.
 
@@ -94,12 +97,16 @@ def inspect(
         Its name.
     resample : bool
         Bring it to the scan's grid if it has another.
+    progress, cancel
+        As for :func:`compare`.
 
     Raises
     ------
     InputError
         If the run was not observed, or what it is compared with holds labels that are no class
         or, without `resample`, has another grid.
+    Cancelled
+        If the token was set.
     """
     trace, labels, classes = result.trace, result.labels, result.classes
     index = TokenIndex.of(trace.grid, labels)
@@ -115,7 +122,7 @@ def inspect(
         reference, other_title = dense.labels, DENSE
     if reference is None:
         return Inspection(scan, result, None, "", None, None, structures, notes)
-    comparison = compare(labels, reference, classes)
+    comparison = compare(labels, reference, classes, progress=progress, cancel=cancel)
     attribution = attribute(trace, index, comparison.difference != SAME, dense_errors)
     return Inspection(
         scan, result, reference, other_title, comparison, attribution, structures, notes

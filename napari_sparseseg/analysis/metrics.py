@@ -28,12 +28,7 @@ def dice_per_class(predicted: Labels, truth: Labels, classes: int) -> list[float
     classes : int
         Number of classes, background included.
     """
-    from monai.metrics import compute_dice
-
-    return [
-        _rounded(compute_dice(mine, theirs)) if theirs.any() else None
-        for mine, theirs in _masks(predicted, truth, classes)
-    ]
+    return [dice(*masks) for masks in class_masks(predicted, truth, classes)]
 
 
 def hd95_per_class(
@@ -52,23 +47,32 @@ def hd95_per_class(
     spacing : sequence of float
         Edges of a voxel in mm, along the axes of the maps.
     """
+    return [hd95(*masks, spacing) for masks in class_masks(predicted, truth, classes)]
+
+
+def dice(predicted: Tensor, truth: Tensor) -> float | None:
+    """Return the Dice of one class by its masks from :func:`class_masks`; see there."""
+    from monai.metrics import compute_dice
+
+    return _rounded(compute_dice(predicted, truth)) if truth.any() else None
+
+
+def hd95(predicted: Tensor, truth: Tensor, spacing: Sequence[float]) -> float | None:
+    """Return the HD95 of one class by its masks from :func:`class_masks`; see there."""
     from monai.metrics import compute_hausdorff_distance
 
+    if not (predicted.any() and truth.any()):
+        return None
     # MONAI warns of an argument that it gives itself, and napari shows warnings to the user
     warnings.filterwarnings("ignore", ".*always_return_as_numpy", FutureWarning)
-    return [
-        _rounded(
-            compute_hausdorff_distance(
-                mine, theirs, include_background=True, percentile=_PERCENTILE, spacing=[*spacing]
-            )
+    return _rounded(
+        compute_hausdorff_distance(
+            predicted, truth, include_background=True, percentile=_PERCENTILE, spacing=[*spacing]
         )
-        if mine.any() and theirs.any()
-        else None
-        for mine, theirs in _masks(predicted, truth, classes)
-    ]
+    )
 
 
-def _masks(predicted: Labels, truth: Labels, classes: int) -> Iterator[tuple[Tensor, Tensor]]:
+def class_masks(predicted: Labels, truth: Labels, classes: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Give for each foreground class both masks, cut to the box around them.
 
     Neither Dice nor the distances change by what is cut off, and a structure is far smaller than

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from napari_sparseseg.methods import METHODS, Fate
+from napari_sparseseg.methods import METHODS, Fate, cited
 
 Topic = Literal["result", "dense twin", "other", "confidence", "random"]
 """What a document may show beside the run itself, so that only terms which occur are explained."""
@@ -29,6 +29,11 @@ class Term:
     text: str
     source: str = ""
 
+    @property
+    def tip(self) -> str:
+        """The sentence, with its paper: what a tooltip says."""
+        return cited(self.text, self.source)
+
 
 _FATES: dict[Fate, str] = {
     "pruned": "A token that left the encoder at a stage; its features are kept aside and the "
@@ -41,6 +46,29 @@ _FATES: dict[Fate, str] = {
     "but they may still attend to it.",
 }
 
+DICE = Term(
+    "Dice",
+    "Twice the voxels that two label maps share, over the sum of their voxels: 1 is the same, 0 is "
+    "no overlap.",
+    "Dice, Ecology 1945",
+)
+HD95 = Term(
+    "HD95",
+    "The distance in mm that 95 % of the points of one surface stay within of the other surface: "
+    "0 is the same.",
+    "Maier-Hein et al., Nature Methods 2024, arXiv:2206.01653",
+)
+CONFIDENCE = Term(
+    "Confidence",
+    "The probability of the most probable class, averaged over the voxels of a token; a network "
+    "can be sure and wrong.",
+    "Hendrycks and Gimpel, ICLR 2017, arXiv:1610.02136",
+)
+RANDOM = Term(
+    "Random",
+    "The control: as many tokens, drawn at random; a rule that knows what matters must beat it.",
+)
+
 _TOPICS: dict[Topic, tuple[Term, ...]] = {
     "dense twin": (
         Term(
@@ -50,39 +78,16 @@ _TOPICS: dict[Topic, tuple[Term, ...]] = {
         ),
     ),
     "other": (
-        Term(
-            "Dice",
-            "Twice the voxels that two label maps share, over the sum of their voxels: 1 is the "
-            "same, 0 is no overlap.",
-            "Dice, Ecology 1945",
-        ),
-        Term(
-            "HD95",
-            "The distance in mm that 95 % of the points of one surface stay within of the other "
-            "surface: 0 is the same.",
-            "Maier-Hein et al., Nature Methods 2024, arXiv:2206.01653",
-        ),
+        DICE,
+        HD95,
         Term(
             "Added, lost, changed",
             "Voxels of a structure only here, only in what it is compared with, or in both but of "
             "another structure.",
         ),
     ),
-    "confidence": (
-        Term(
-            "Confidence",
-            "The probability of the most probable class, averaged over the voxels of a token; a "
-            "network can be sure and wrong.",
-            "Hendrycks and Gimpel, ICLR 2017, arXiv:1610.02136",
-        ),
-    ),
-    "random": (
-        Term(
-            "Random",
-            "The control: as many tokens, drawn at random; a rule that knows what matters must "
-            "beat it.",
-        ),
-    ),
+    "confidence": (CONFIDENCE,),
+    "random": (RANDOM,),
 }
 
 

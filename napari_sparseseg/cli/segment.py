@@ -148,7 +148,7 @@ def _inspect(session: Session, result: Segmentation, progress: Progress) -> Insp
     else:
         dense = session.run(1.0, progress) if setting else None
     progress(0, 1, "Comparing")
-    return inspect(session.volume, result, dense=dense)
+    return inspect(session.volume, result, dense=dense, progress=progress)
 
 
 def _chosen_setting(

@@ -64,6 +64,13 @@ class Choice:
         """The setting in force."""
         return control_of(self.model.method, self.rule.name)
 
+    @property
+    def about_setting(self) -> str:
+        """What the setting does, with the paper of the method; or that there is none."""
+        if self.control is None:
+            return f"{self.rule.title} has no setting: {self.rule.about}"
+        return METHODS[self.model.method].cited(f"{self.control.about}.")
+
 
 def tasks(models: Iterable[ModelInfo]) -> list[Task]:
     """Group models by their task, in the order in which tasks first occur."""

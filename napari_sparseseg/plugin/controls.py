@@ -333,8 +333,7 @@ class Controls(QWidget):
         if choice is None:
             return
         value = self._values.get(str(choice.model.path), choice.model.default_setting)
-        rule = choice.rule
-        self.setting.offer(choice.control, value, f"{rule.title} has no setting: {rule.about}")
+        self.setting.offer(choice.control, value, choice.about_setting)
 
 
 def _button(text: str) -> QPushButton:

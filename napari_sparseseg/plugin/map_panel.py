@@ -14,7 +14,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
 )
 
-from napari_sparseseg.methods import View
+from napari_sparseseg.methods import METHODS, Method, View
 from napari_sparseseg.plugin import maps
 from napari_sparseseg.plugin.panels import Legend
 from napari_sparseseg.plugin.words import dependency_note, stage_choices
@@ -80,7 +80,7 @@ class MapPanel(QGroupBox):
         ``chosen`` is not emitted.
         """
         if trace.views != self._views:
-            self._offer_views(trace.views)
+            self._offer_views(METHODS[trace.method])
         before = self.stage.currentIndex()
         self.stage.blockSignals(True)
         self.stage.clear()
@@ -111,7 +111,8 @@ class MapPanel(QGroupBox):
         """Explain the colours of a preview."""
         self._set(entries, [maps.PREVIEW_NOTE])
 
-    def _offer_views(self, views: tuple[View, ...]) -> None:
+    def _offer_views(self, method: Method) -> None:
+        views = method.views
         before = self.current() if self._views else self.preferred
         for button in self.buttons.values():
             self._group.removeButton(button)
@@ -126,7 +127,8 @@ class MapPanel(QGroupBox):
             self._group.addButton(button)
             self._grid.addWidget(button, number // _COLUMNS, number % _COLUMNS)
             view = next((view for view in views if view.kind == kind), None)
-            button.setToolTip(view.about if view is not None else "The segmentation alone")
+            about = method.cited(view.about) if view is not None else "The segmentation alone"
+            button.setToolTip(about)
         self.choose(before if before in self.buttons else views[0].kind)
         for button in self.buttons.values():
             button.toggled.connect(self._on_button)

@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sparseseg.analysis.terms import terms
 from napari_sparseseg.colors import over_grey
 from napari_sparseseg.methods import METHODS
 
@@ -173,15 +174,17 @@ class Results(QGroupBox):
 
     def show_report(self, report: dict[str, Any], saved: float) -> None:
         """Show a report, and the share of blocks that was saved."""
-        self.figures = figures(report, saved)
+        self.figures, explained = figures(report, saved), explanations(report)
         while (item := self._grid.takeAt(0)) is not None:
             if (widget := item.widget()) is not None:
                 widget.deleteLater()
         for number, (name, value) in enumerate(self.figures.items()):
             # in two lines rather than in a wider dock; parts of the time are set in
             label = name if name.startswith(" ") else textwrap.fill(name, _LONGEST_NAME)
-            self._grid.addWidget(QLabel(label), number, 0)
-            self._grid.addWidget(QLabel(value), number, 1)
+            for column, text in enumerate((label, value)):
+                cell = QLabel(text)
+                cell.setToolTip(explained.get(name, ""))
+                self._grid.addWidget(cell, number, column)
 
 
 def figures(report: dict[str, Any], saved: float) -> dict[str, str]:
@@ -227,6 +230,20 @@ def figures(report: dict[str, Any], saved: float) -> dict[str, str]:
         "Computed": f"on {report['device']} in {report['precision']}",
     }
     return {name: value for name, value in rows.items() if value}
+
+
+def explanations(report: dict[str, Any]) -> dict[str, str]:
+    """Explain the rows of :func:`figures` that hold a term, with its paper where it has one."""
+    rule = METHODS[report["method"]]
+    known = {term.name: term.tip for term in terms(rule.name, set())}
+    return known | {
+        "Method": rule.cited(rule.about),
+        "Control": METHODS[report["sparsifier"]].about,
+        "Tokens": known["Token, patch"],
+        "Reactivated": rule.cited("Tokens that ran a block after they had skipped the one before."),
+        "Blocks saved": "Share of the encoder's work, in tokens times blocks, that was left out.",
+        "Compute": known["GMACs"],
+    }
 
 
 def summary(report: dict[str, Any], saved: float) -> str:

@@ -39,8 +39,8 @@ class SettingSlider(QWidget):
         layout.addWidget(self.slider, 1)
         self.slider.valueChanged.connect(self._on_slider)
 
-    def offer(self, control: Control | None, value: float, why_not: str) -> None:
-        """Take name, range, step and tooltip from a control; ``moved`` is not emitted.
+    def offer(self, control: Control | None, value: float, tip: str) -> None:
+        """Take name, range and step from a control; ``moved`` is not emitted.
 
         Parameters
         ----------
@@ -48,8 +48,8 @@ class SettingSlider(QWidget):
             The setting in force, None if there is none.
         value : float
             Where to put the slider.
-        why_not : str
-            Tooltip where there is no setting.
+        tip : str
+            Tooltip: what the setting does, or why there is none.
         """
         self._control, self._value = control, value
         self.slider.blockSignals(True)
@@ -60,7 +60,7 @@ class SettingSlider(QWidget):
         self.slider.setValue(1.0 if control is None else value)
         self.slider.blockSignals(False)
         self.setEnabled(control is not None)
-        self.setToolTip(why_not if control is None else control.about)
+        self.setToolTip(tip)
         self.label.setText(_NO_SETTING if control is None else control.name.capitalize())
 
     def value(self) -> float | None:

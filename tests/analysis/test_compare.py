@@ -23,7 +23,8 @@ from napari_sparseseg.analysis.compare import (
     compare,
     on_grid_of,
 )
-from napari_sparseseg.errors import InputError
+from napari_sparseseg.errors import Cancelled, InputError
+from napari_sparseseg.progress import CancelToken
 from napari_sparseseg.volume import Volume
 from tests.analysis.places import affines
 
@@ -254,3 +255,23 @@ def test_a_flipped_copy_agrees_once_it_is_resampled() -> None:
     expected = compare(volume(labels), volume(reference), CLASSES)
     assert found.classes == expected.classes
     np.testing.assert_array_equal(found.difference, expected.difference)
+
+
+def test_a_comparison_tells_where_it_is_and_can_be_stopped() -> None:
+    """A step for each structure; after a stop no other structure is looked at."""
+    labels = Volume(np.arange(64, dtype=np.uint8).reshape(4, 4, 4) % 4, np.eye(4), "labels")
+    classes = ("background", "a", "b", "c")
+    steps: list[tuple[int, int, str]] = []
+    token = CancelToken()
+
+    compare(labels, labels, classes, progress=lambda *step: steps.append(step))
+    assert steps == [(0, 3, "Comparing a"), (1, 3, "Comparing b"), (2, 3, "Comparing c")]
+    steps.clear()
+
+    def stop(done: int, total: int, what: str) -> None:
+        steps.append((done, total, what))
+        token.cancel()
+
+    with pytest.raises(Cancelled):
+        compare(labels, labels, classes, progress=stop, cancel=token)
+    assert steps == [(0, 3, "Comparing a")]

@@ -64,7 +64,8 @@ def test_slider_is_what_the_method_declares(panel: Controls, signals: list[str])
         assert setting.label.text() == control.name.capitalize()
         assert (slider.minimum(), slider.maximum()) == (control.low, 1)
         assert slider.singleStep() == pytest.approx(control.step)
-        assert setting.toolTip() == control.about
+        assert control.about in setting.toolTip()
+        assert METHODS[name].source in setting.toolTip()
         assert setting.value() == pytest.approx(default)
     assert set(signals) == {"choice"}
 

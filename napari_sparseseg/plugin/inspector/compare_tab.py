@@ -251,13 +251,14 @@ class CompareTab(Tab):
 
     def _offer_setting(self) -> None:
         """Fit the slider to the method in force; it stays where it can."""
-        control = self._shown.request.choice.control if self._shown is not None else None
-        if control is None or self._shown is None or control == self._control:
+        choice = self._shown.request.choice if self._shown is not None else None
+        control = choice.control if choice is not None else None
+        if choice is None or control is None or self._shown is None or control == self._control:
             return
         self._control = control
         now = self._shown.request.setting or 1.0
         other = (1 + now) / 2 if now < 1 else (1 + control.low) / 2
-        self.setting.offer(control, other, "")
+        self.setting.offer(control, other, choice.about_setting)
 
     def _on_target(self) -> None:
         target: Target | None = self.target.currentData()

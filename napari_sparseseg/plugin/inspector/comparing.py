@@ -79,6 +79,8 @@ class Comparing:
             other=other,
             other_title=self.target.title,
             resample=self.resample,
+            progress=progress,
+            cancel=cancel,
         )
         cancel.raise_if_cancelled()
         return Compared(inspection, Answer(twin, dense))

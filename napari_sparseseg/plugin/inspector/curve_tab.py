@@ -293,13 +293,14 @@ class CurveTab(Tab):
             stale = shown is None or not self._curve.holds_for(shown.request)
         if stale:
             self._curve = None
-        control = None if shown is None else shown.request.choice.control
-        if control is not None and control != self._control:
+        choice = None if shown is None else shown.request.choice
+        control = None if choice is None else choice.control
+        if choice is not None and control is not None and control != self._control:
             from napari_sparseseg.analysis.sweep import default_settings
 
             self._control = control
             self._name.setText(f"{control.name.capitalize()}s")
-            self._name.setToolTip(control.about)
+            self._name.setToolTip(choice.about_setting)
             self.settings.setText(", ".join(f"{x:g}" for x in default_settings(control)))
         self._show(_STALE if stale and shown is not None else _PRESS)
 

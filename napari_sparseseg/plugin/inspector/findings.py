@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
+from napari_sparseseg.analysis.terms import DICE, HD95
 from napari_sparseseg.fates import AIR, KEPT, stage_name
 from napari_sparseseg.plugin.inspector.difference import COLORS, KINDS
 from napari_sparseseg.plugin.inspector.tables import UNKNOWN, Bars, Cell, Table, number, square
@@ -31,12 +32,8 @@ if TYPE_CHECKING:
 
 _STRUCTURES = (
     ("Structure", "Double-click to go to where most of it differs"),
-    ("Dice", "Twice the voxels that both share, over the sum of theirs: 1 is the same (Dice 1945)"),
-    (
-        "HD95 mm",
-        "Distance in mm that 95 % of each surface's points stay within of the other surface "
-        "(Maier-Hein et al., Nature Methods 2024, arXiv:2206.01653)",
-    ),
+    ("Dice", DICE.tip),
+    ("HD95 mm", HD95.tip),
     ("ml", "Volume in the shown result"),
     ("Other ml", "Volume in what it is compared with, for example a reference"),
     ("Change ml", "Volume that the shown result has more"),

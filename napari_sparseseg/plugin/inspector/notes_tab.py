@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sparseseg.analysis.notes import LOW_CONFIDENCE, SafetyNote, safety_notes
+from napari_sparseseg.analysis.terms import CONFIDENCE
 from napari_sparseseg.plugin import preferences
 from napari_sparseseg.plugin.inspector.tab import Tab
 from napari_sparseseg.plugin.inspector.tables import Cell, Table, number
@@ -35,11 +36,7 @@ _COLUMNS = (
     ("What", "Click to go there"),
     ("ml", "Volume that differs from the dense twin"),
     ("Share", "Share of the structure's volume that changes here"),
-    (
-        "Confidence",
-        "Probability of the most probable class, averaged over the token; a network can be sure "
-        "and wrong (Hendrycks and Gimpel, ICLR 2017, arXiv:1610.02136)",
-    ),
+    ("Confidence", CONFIDENCE.tip),
 )
 _WHAT = 2
 _NOTHING = "Segment a scan first."

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sparseseg.analysis.terms import CONFIDENCE
 from napari_sparseseg.colors import over_grey
 from napari_sparseseg.fates import fate_names
 from napari_sparseseg.methods import METHODS
@@ -34,10 +35,10 @@ from napari_sparseseg.tokens import TokenTrace
 _AIR = "#000000"
 _TABLE = 300  # pixels: ranks of four digits fit, and all words
 _COUNTS = 340  # pixels: two counts of neighbours fit in a line
-_STAGE = ("stage", "A place between encoder blocks where the method decides.")
+_STAGE = "A place between encoder blocks where the method decides."
 _RANK = ("rank", "The place of its score among all tokens that were scored there: 1 the highest.")
 _NO_SCORES = "This rule gives no scores."
-_DECISION = ("decision", "What became of the token at this stage.")
+_DECISION = "What became of the token at this stage."
 _TIPS = {
     "Place": "The centre of the token in the patient: right or left, anterior or posterior, "
     "superior or inferior.",
@@ -45,10 +46,12 @@ _TIPS = {
     "Fate": "What became of the token in the encoder.",
     "Blocks": "The encoder blocks that the token ran through are filled.",
     "Reactivated": "How often the token ran a block after it had skipped the one before.",
-    "Confidence": "Probability of the most probable class, averaged over the patch: 0 to 1.",
+    "Confidence": CONFIDENCE.tip,
     "Attended to": "The tokens whose information it gathered in the last block; the strongest are "
     "lines in the view, the more opaque the more heads kept them.",
 }
+_OF_THE_METHOD = ("Fate", "Reactivated", "Attended to")
+"""Facts whose tips name the paper of the method."""
 
 
 class TokenView(QWidget):
@@ -67,6 +70,7 @@ class TokenView(QWidget):
         self.title = QLabel()
         self.title.setStyleSheet("font-weight: bold;")
         self.blocks = BlockStrip()
+        self._names = {name: QLabel(name) for name in _TIPS}
         self.figures = {name: _selectable() for name in _TIPS if name != "Blocks"}
         self.table = _stage_table()
         self.mix = MixBars()
@@ -111,7 +115,12 @@ class TokenView(QWidget):
         self.blocks.show_blocks(facts.ran)
         view = maps.view_of(trace, "importance")
         about = f"{view.title.capitalize()}. {view.about}" if view else _NO_SCORES
-        self.table.set_columns([_STAGE, ("score", about), _RANK, _DECISION], stretched=3)
+        stage, decision = (method.cited(tip) for tip in (_STAGE, _DECISION))
+        columns = [("stage", stage), ("score", method.cited(about)), _RANK, ("decision", decision)]
+        self.table.set_columns(columns, stretched=3)
+        for name in _OF_THE_METHOD:
+            for label in (self._names[name], self.figures[name]):
+                label.setToolTip(method.cited(_TIPS[name]))
         self.table.set_rows(_row(decision) for decision in facts.decisions)
         self.mix.show_mix(facts.mix)
         self.pictures.show_slices(slices)
@@ -138,7 +147,7 @@ class TokenView(QWidget):
         self._form.setContentsMargins(0, 0, 0, 0)
         self._form.setVerticalSpacing(1)
         for name, tip in _TIPS.items():
-            label, value = QLabel(name), self.figures.get(name, self.blocks)
+            label, value = self._names[name], self.figures.get(name, self.blocks)
             label.setToolTip(tip)
             if name != "Blocks":
                 value.setToolTip(tip)
