@@ -87,7 +87,7 @@ def against_others(figures: Figures) -> str:
             if dense and test:
                 said.append(
                     f"{one.title} {np.mean(list(one.by_case('dice').values())):.3f} "
-                    f"({_stands(test)})"
+                    f"({one.data['minutes']:.0f} minutes of training; {_stands(test)})"
                 )
     if not said:
         return ""
@@ -95,8 +95,14 @@ def against_others(figures: Figures) -> str:
     return (
         "Other networks, trained on the same scans: mean Dice of "
         f"{words.listed(said)}, where the dense twin reaches "
-        f"{_mean_dice(figures, figures.twin)}."
+        f"{_mean_dice(figures, figures.twin)}{_trained_for(figures, figures.twin)}."
     )
+
+
+def _trained_for(figures: Figures, model: Model) -> str:
+    """Say how long a model was trained, if that is known: budgets may differ."""
+    budget = figures.part("budget").get(model.name)
+    return f" after {budget['minutes']:.0f} minutes of training" if budget else ""
 
 
 def _mean_dice(figures: Figures, model: Model) -> str:

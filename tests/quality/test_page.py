@@ -129,7 +129,9 @@ def test_structures_and_baselines() -> None:
     text = tables.class_table(figures, tables.others(figures, "test"), "dice")
     assert line(text, "anterior hippocampus")[1] == "0.500 ± 0.000"
     assert line(text, "posterior hippocampus")[1] == "–"
-    assert "dense twin is ahead of it: median +33.5 points" in said(data, "Other networks")
+    text = said(data, "Other networks")
+    assert "(31 minutes of training; the dense twin is ahead of it: median +33.5 points" in text
+    assert text.endswith("after 39 minutes of training.")
 
 
 def test_cheap_and_good_arms_are_named() -> None:
