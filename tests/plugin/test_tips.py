@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QLabel
 
+from napari_sparseseg import maps
 from napari_sparseseg.methods import METHODS
-from napari_sparseseg.plugin import maps
 from napari_sparseseg.plugin.map_panel import MapPanel
 from napari_sparseseg.plugin.panels import Results
 from napari_sparseseg.tokens import TokenGrid
