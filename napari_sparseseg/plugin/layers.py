@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from napari_sparseseg import colors, maps
 from napari_sparseseg.plugin.geometry import Scan, TokenPlacement, transform_of
+from napari_sparseseg.plugin.sight import first_met
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -178,6 +179,18 @@ class ResultLayers:
         layer = self[TOKENS]
         label, rows = _value(layer, world), layer.features
         return rows.iloc[label - 1].to_dict() if 0 < label <= len(rows) else None
+
+    def met_by(self, event: Any) -> tuple[float, ...] | None:
+        """Return the place that a mouse event points at, in napari's world.
+
+        In 3-D that is where the line of sight first meets a structure; None if it meets none.
+        """
+        if len(event.dims_displayed) == 2:
+            return tuple(event.position)
+        if SEGMENTATION not in self:
+            return None
+        layer = self[SEGMENTATION]
+        return first_met(layer, event.position, event.view_direction, event.dims_displayed)
 
     def structure_at(self, world: tuple[float, ...]) -> str | None:
         """Return the name of the structure at a place in napari's world, None in background."""

@@ -27,7 +27,8 @@ class Pointer(QLabel):
     Attributes
     ----------
     clicked : Signal(tuple)
-        A place in napari's world that was clicked on, not dragged from.
+        A place in napari's world that was clicked on, not dragged from; in 3-D where the line of
+        sight first meets a structure.
 
     Parameters
     ----------
@@ -48,13 +49,20 @@ class Pointer(QLabel):
         self._connect()
 
     def follow(self) -> None:
-        """Describe what is under the pointer now."""
+        """Describe what is under the pointer now; in 3-D only a moving one tells its place."""
+        flat = self._viewer.dims.ndisplay == 2
+        self._describe(tuple(self._viewer.cursor.position) if flat else None)
+
+    def _describe(self, place: tuple[float, ...] | None) -> None:
         shown = self._shown()
-        if shown is None or self._viewer.dims.ndisplay != 2:
+        if shown is None or place is None:
             self.clear()
-            return
-        place = tuple(self._viewer.cursor.position)
-        self.setText(describe(shown.token_at(place), shown.structure_at(place)))
+        else:
+            self.setText(describe(shown.token_at(place), shown.structure_at(place)))
+
+    def _place_of(self, event: Any) -> tuple[float, ...] | None:
+        shown = self._shown()
+        return None if shown is None else shown.met_by(event)
 
     def _connect(self) -> None:
         """Follow the viewer, which may outlive the dock and must not keep it alive."""
@@ -71,14 +79,23 @@ class Pointer(QLabel):
             while event.type == "mouse_move":
                 yield
             pointer = alive()
-            still = np.abs(start - event.pos).max() <= _STILL
-            if pointer is not None and still and viewer.dims.ndisplay == 2:
-                pointer.clicked.emit(tuple(event.position))
+            if pointer is None or np.abs(start - event.pos).max() > _STILL:
+                return
+            place = pointer._place_of(event)
+            if place is not None:
+                pointer.clicked.emit(place)
+
+        def hover(viewer: napari.Viewer, event: Any) -> None:
+            pointer = alive()
+            if pointer is not None and viewer.dims.ndisplay == 3:
+                pointer._describe(pointer._place_of(event))
 
         def let_go() -> None:
             viewer.cursor.events.position.disconnect(follow)
             viewer.mouse_drag_callbacks.remove(press)
+            viewer.mouse_move_callbacks.remove(hover)
 
         viewer.cursor.events.position.connect(follow)
         viewer.mouse_drag_callbacks.append(press)
+        viewer.mouse_move_callbacks.append(hover)
         self.destroyed.connect(let_go)

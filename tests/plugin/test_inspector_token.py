@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
@@ -120,3 +120,40 @@ def test_click_chooses_a_token_whose_attention_is_drawn_until_the_inspector_clos
     assert [x.name for x in viewer.layers] == before
     QTest.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=canvas.rect().center())
     assert [x.name for x in viewer.layers] == before
+
+
+def test_in_3d_the_first_structure_in_sight_is_chosen_and_described(qtbot: Any, dock_of: Any):
+    viewer, dock = dock_of(show=True)
+    add(viewer, Volume(ball((60, 60, 60)), np.diag([2.0, 2.0, 2.0, 1.0]), "ball"))
+    result = segment(qtbot, dock)
+    inspector = dock.open_inspector()
+    canvas = viewer.__wrapped__.window._qt_viewer.canvas.native
+    viewer.dims.ndisplay = 3
+    viewer.reset_view()
+    viewer.scene.camera.angles = (20, 35, 80)
+    QApplication.processEvents()
+
+    QTest.mouseMove(canvas, canvas.rect().center())
+    QTest.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=canvas.rect().center())
+
+    # by hand: along the line of sight through the middle of the view, from the eye on
+    segmentation = layer(viewer, "segmentation")
+    sight = np.array(viewer.scene.camera.view_direction)
+    middle = np.array(viewer.scene.camera.center)
+    far = np.linalg.norm(segmentation.data.shape) * 2.0
+    line = middle + np.arange(-far, far, 0.25)[:, None] * sight
+    voxels = np.rint([segmentation.world_to_data(p) for p in line]).astype(int)
+    inside = ((voxels >= 0) & (voxels < segmentation.data.shape)).all(axis=1)
+    values = np.where(inside, segmentation.data[tuple(np.where(inside[:, None], voxels, 0).T)], 0)
+    first = line[np.flatnonzero(values)[0]]
+    tokens = layer(viewer, "tokens")
+    expected = tokens.data[tuple(np.rint(tokens.world_to_data(first)).astype(int))] - 1
+    assert inspector.token == expected
+    name = result.classes[values[np.flatnonzero(values)[0]]]
+    assert f"Token {expected + 1}:" in dock.view.pointer.text()
+    assert f"Structure: {name}" in dock.view.pointer.text()
+
+    QTest.mouseMove(canvas, canvas.rect().topLeft() + QPoint(3, 3))
+    assert dock.view.pointer.text() == ""  # nothing is met there
+    QTest.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=QPoint(3, 3))
+    assert inspector.token == expected
