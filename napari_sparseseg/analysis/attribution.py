@@ -51,9 +51,13 @@ class Attribution:
     ----------
     shares : tuple of Share
         Of each fate that occurs; every voxel lies in one.
+    from_twin : bool
+        Whether errors are differences from the dense twin, so that leaving tokens out caused them
+        all, wherever they lie.
     """
 
     shares: tuple[Share, ...]
+    from_twin: bool = False
 
     def volume_share(self, share: Share) -> float:
         """Return the part of all voxels; 0 where there are none."""
@@ -77,7 +81,9 @@ class Attribution:
             return "No voxel differs."
         if not left_out:
             return f"Every token with tissue ran all blocks, and {_voxels(errors)}."
-        where = _where(tissue, left_out)
+        where = _where(tissue, left_out, "differences" if self.from_twin else "errors")
+        if self.from_twin:
+            return f"Every difference from the dense twin comes from leaving tokens out. {where}"
         if any(share.new_errors is None for share in self.shares):
             return where
         return f"{where} {_cause(self.shares, left_out)}"
@@ -103,6 +109,8 @@ def attribute(
     index: TokenIndex,
     errors: NDArray[np.bool_],
     dense_errors: NDArray[np.bool_] | None = None,
+    *,
+    from_twin: bool = False,
 ) -> Attribution:
     """Count the errors of a result by the fate of their tokens.
 
@@ -116,6 +124,8 @@ def attribute(
         Shape of the scan; where the result differs from what it is compared with.
     dense_errors : ndarray of bool, optional
         The same of the dense twin; tells which errors are new.
+    from_twin : bool
+        Whether the result is compared with the dense twin itself.
     """
     fates, names = fate_map(trace).ravel(), fate_names(trace)
     voxels = [index.sizes, index.count(errors)]
@@ -127,7 +137,7 @@ def attribute(
         Share(name, tokens[fate], held[0][fate], held[1][fate], held[2][fate] if held[2:] else None)
         for fate, name in names.items()
     )
-    return Attribution(tuple(share for share in shares if share.tokens))
+    return Attribution(tuple(share for share in shares if share.tokens), from_twin)
 
 
 @dataclass(frozen=True)
@@ -195,21 +205,21 @@ def _part(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
 
 
-def _where(tissue: Sequence[Share], left_out: Sequence[Share]) -> str:
-    """Compare the share of the errors with that of the volume, both outside air."""
+def _where(tissue: Sequence[Share], left_out: Sequence[Share], what: str) -> str:
+    """Compare the share of errors or differences with that of the volume, both outside air."""
     volume, errors = (
-        _part(*(sum(getattr(share, what) for share in group) for group in (left_out, tissue)))
-        for what in ("voxels", "errors")
+        _part(*(sum(getattr(share, name) for share in group) for group in (left_out, tissue)))
+        for name in ("voxels", "errors")
     )
     if errors > _GATHER * volume:
-        judgement = "errors gather there"
+        judgement = f"{what} gather there"
     elif volume > _GATHER * errors:
-        judgement = "errors are rarer there"
+        judgement = f"{what} are rarer there"
     else:
-        judgement = "errors are as frequent there as elsewhere"
+        judgement = f"{what} are as frequent there as elsewhere"
     return (
         f"Tokens that did not run every block hold {100 * volume:.0f} % of the volume outside air "
-        f"and {100 * errors:.0f} % of the errors in it: {judgement}."
+        f"and {100 * errors:.0f} % of the {what} in it: {judgement}."
     )
 
 

@@ -123,7 +123,8 @@ def inspect(
     if reference is None:
         return Inspection(scan, result, None, "", None, None, structures, notes)
     comparison = compare(labels, reference, classes, progress=progress, cancel=cancel)
-    attribution = attribute(trace, index, comparison.difference != SAME, dense_errors)
+    errors, from_twin = comparison.difference != SAME, other is None
+    attribution = attribute(trace, index, errors, dense_errors, from_twin=from_twin)
     return Inspection(
         scan, result, reference, other_title, comparison, attribution, structures, notes
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,32 +25,31 @@ LOW_CONFIDENCE = 0.6
 
 @dataclass(frozen=True)
 class SafetyNote:
-    """A place to look at: neighbouring tokens that did not run every block.
+    """A place to look at: neighbouring tokens that did not run every block, and one structure.
 
     Attributes
     ----------
     token : int
         The worst token, as its place in the flattened token grid.
     tokens : tuple of int
-        All of them, which touch each other and have the same main structure.
+        It, and those of its 26 neighbours in which the same structure is noted.
     place : tuple of float
-        RAS mm; a voxel of the worst token that differs from the dense twin, in the middle of
-        those that do, else the centre of that token. The centre of many tokens may lie where
-        nothing differs.
+        RAS mm; a voxel of the worst token in which the structure changes, in the middle of those,
+        else the centre of that token.
     structure : str
-        Main structure: the one of whose volume most changes; where nothing does, the one with
-        most voxels.
+        The structure that changes here; where nothing does, the one with most voxels.
     fate : str
         What became of the worst token, in the words of :func:`fates.fate_names`.
     confidence : float
         Least of the tokens; NaN if it was not recorded.
     voxels : int
-        Voxels in the tokens that differ from the dense twin; 0 for a note on confidence alone.
+        Voxels of these tokens that only one of result and dense twin gives to the structure; 0
+        for a note on confidence alone.
     millilitres : float
         Their volume.
     share : float
-        Part of the main structure's volume (in the dense twin, else in the result) that changes
-        here; at most 1.
+        Part of the structure's volume (in the dense twin, else in the result) that changes here;
+        at most 1.
     """
 
     token: int
@@ -92,8 +92,8 @@ def safety_notes(
     """List the places where leaving tokens out may have cost something, worst first.
 
     A token is looked at if it did not run every block, is not air, and holds a structure in the
-    result or in the dense twin. It is noted if a voxel of it differs from the dense twin, or if
-    its confidence is low.
+    result or in the dense twin. It is noted for each structure of which a voxel in it differs from
+    the dense twin, or if none does and its confidence is low.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def safety_notes(
         If the run was not observed, or the dense twin is of another scan.
     """
     look = _Look.at(result, dense)
-    noted = [look.token(token) for token in look.noted(low)]
+    noted = chain.from_iterable(look.changes(token) for token in look.noted(low))
     notes = [look.note(place) for place in _places(noted, look.index.grid.shape)]
     return tuple(sorted(notes, key=_rank))
 
@@ -125,29 +125,26 @@ def _rank(note: SafetyNote) -> tuple[float, int, float]:
     return -note.share, -note.voxels, note.confidence
 
 
-@dataclass(frozen=True, eq=False)
-class _Token:
-    """What is noted of one token.
+@dataclass(frozen=True)
+class _Change:
+    """What is noted of one structure in one token.
 
     Attributes
     ----------
     token : int
         Place in the flattened token grid.
-    main : int
-        Class of the main structure.
-    changes : float
-        Voxels of it that change, over its volume.
+    structure : int
+        Its class.
     voxels : int
-        Voxels that differ.
-    middle : ndarray of float
-        The one of them nearest to their mean, in voxels of the scan; NaN if there are none.
+        Voxels that only one of result and dense twin gives to it.
+    confidence : float
+        That of the token.
     """
 
     token: int
-    main: int
-    changes: float
+    structure: int
     voxels: int
-    middle: NDArray[np.float64]
+    confidence: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,47 +182,44 @@ class _Look:
         differs = index.count(self.mine != self.theirs) > 0
         return np.flatnonzero(looked_at & (differs | (trace.confidence < low))).tolist()
 
-    def token(self, token: int) -> _Token:
-        box = self.index.box(token)
+    def changes(self, token: int) -> list[_Change]:
+        """Return what is noted of a token: each structure that changes, else doubt in one."""
+        box, sure = self.index.box(token), float(self.confidence[token])
         mine, theirs = self.mine[box], self.theirs[box]
         differs = mine != theirs
-        count = int(differs.sum())
-        told = differs if count else np.ones_like(differs)
-        held = self._held(mine[told], theirs[told])
-        held[0] = 0
-        weights = held / self.volumes if count else held
-        main = int(weights.argmax())
-        middle = middle_voxel(differs, box) if count else np.full(3, np.nan)
-        return _Token(token, main, float(weights[main]) if count else 0.0, count, middle)
+        if not differs.any():
+            return [_Change(token, int(self._counted(mine).argmax()), 0, sure)]
+        # a voxel that differs is of two classes, so that none is counted twice
+        counts = self._counted(mine[differs]) + self._counted(theirs[differs])
+        return [_Change(token, c, int(counts[c]), sure) for c in np.flatnonzero(counts).tolist()]
 
-    def _held(self, mine: NDArray[np.uint8], theirs: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Count, for each class, the voxels that are of it in either map."""
-        both = np.bincount(mine, minlength=len(self.volumes)).astype(np.float64)
-        return both + np.bincount(theirs[theirs != mine], minlength=len(self.volumes))
+    def _counted(self, labels: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Count the voxels of each structure, none for background."""
+        counts = np.bincount(labels.ravel(), minlength=len(self.volumes))
+        counts[0] = 0
+        return counts
 
-    def note(self, place: list[_Token]) -> SafetyNote:
-        sure = self.confidence
-        worst = min(place, key=lambda t: (-t.changes, -t.voxels, float(sure[t.token])))
-        voxels = sum(t.voxels for t in place)
+    def note(self, place: list[_Change]) -> SafetyNote:
+        worst, voxels = place[0], sum(change.voxels for change in place)
         affine = self.result.labels.affine
-        least = float(np.fmin.reduce([sure[t.token] for t in place]))
         return SafetyNote(
             token=worst.token,
-            tokens=tuple(t.token for t in place),
+            tokens=tuple(sorted(change.token for change in place)),
             place=self._where(worst),
-            structure=self.result.classes[worst.main],
+            structure=self.result.classes[worst.structure],
             fate=fate_names(self.result.trace)[int(self.fates[worst.token])],
-            confidence=least,
+            confidence=float(np.fmin.reduce([change.confidence for change in place])),
             voxels=voxels,
             millilitres=voxels * abs(float(np.linalg.det(affine[:3, :3]))) / 1000,
-            share=min(1.0, sum(t.changes for t in place)),
+            share=min(1.0, voxels / int(self.volumes[worst.structure])),
         )
 
-    def _where(self, worst: _Token) -> tuple[float, float, float]:
+    def _where(self, worst: _Change) -> tuple[float, float, float]:
         place = self.index.grid.centre(worst.token)
         if worst.voxels:
-            affine = self.result.labels.affine
-            place = affine[:3, :3] @ worst.middle + affine[:3, 3]
+            box, affine = self.index.box(worst.token), self.result.labels.affine
+            mine, theirs = (labels[box] == worst.structure for labels in (self.mine, self.theirs))
+            place = affine[:3, :3] @ middle_voxel(mine != theirs, box) + affine[:3, 3]
         x, y, z = place.tolist()
         return x, y, z
 
@@ -238,20 +232,21 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.005 else "less than 1 %"
 
 
-def _places(tokens: list[_Token], shape: tuple[int, int, int]) -> Iterator[list[_Token]]:
-    """Join tokens that touch, if only at a corner, with the same main structure.
+def _places(changes: Iterable[_Change], shape: tuple[int, int, int]) -> Iterator[list[_Change]]:
+    """Gather changes of one structure around the worst of them, again and again; worst first.
 
-    Those that differ and those that are only unsure are places of their own.
+    A place is no larger than a token with its neighbours, so that one view shows all of it. Those
+    that differ and those that are only unsure are places of their own.
     """
-    from scipy import ndimage
-
-    groups: dict[tuple[int, bool], list[_Token]] = {}
-    for token in tokens:
-        groups.setdefault((token.main, token.voxels > 0), []).append(token)
+    groups: dict[tuple[int, bool], list[_Change]] = {}
+    for change in changes:
+        groups.setdefault((change.structure, change.voxels > 0), []).append(change)
     for group in groups.values():
-        mask = np.zeros(shape, dtype=bool)
-        mask.flat[[token.token for token in group]] = True
-        parts, count = ndimage.label(mask, structure=np.ones((3, 3, 3)))
-        numbers = [int(parts.flat[token.token]) for token in group]
-        for part in range(1, count + 1):
-            yield [t for t, number in zip(group, numbers, strict=True) if number == part]
+        group.sort(key=lambda change: (-change.voxels, change.confidence))
+        cells = np.stack(np.unravel_index([change.token for change in group], shape), axis=1)
+        left = np.ones(len(group), dtype=bool)
+        while left.any():
+            worst = left.argmax()
+            near = left & (np.abs(cells - cells[worst]).max(axis=1) <= 1)
+            left &= ~near
+            yield [group[number] for number in np.flatnonzero(near)]

@@ -36,7 +36,11 @@ def first_met(
     tuple of float or None
         In napari's world; None where the line meets nothing.
     """
-    near, far = layer.get_ray_intersections(position, direction, list(displayed))
+    leading = len(position) - layer.ndim  # axes of layers with more dimensions
+    axes = [axis - leading for axis in displayed if axis >= leading]
+    if len(axes) < 3:
+        return None
+    near, far = layer.get_ray_intersections(position[leading:], direction[leading:], axes)
     if near is None or far is None:
         return None
     steps = max(1, int(np.ceil(np.abs(far - near).max() / _STEP)))

@@ -103,6 +103,16 @@ def test_errors_that_keep_away_are_told() -> None:
     assert Attribution(shares).verdict.endswith("10 % of the errors in it: errors are rarer there.")
 
 
+def test_all_that_differs_from_the_dense_twin_is_put_down_to_pruning_wherever_it_lies() -> None:
+    shares = (Share("kept", 5, 500, 90, None), Share("pruned at stage 1", 5, 500, 10, None))
+
+    assert Attribution(shares, from_twin=True).verdict == (
+        "Every difference from the dense twin comes from leaving tokens out. Tokens that did not "
+        "run every block hold 50 % of the volume outside air and 10 % of the differences in it: "
+        "differences are rarer there."
+    )
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     fates=st.lists(st.sampled_from(sorted(RAN)), min_size=1, max_size=9),

@@ -53,13 +53,13 @@ def by_hand() -> tuple[Segmentation, Segmentation]:
 
 
 def test_by_hand() -> None:
-    """Two tokens lose 5 of 8 core voxels, one loses 2 of 21 shell voxels; token 6 is unsure.
+    """Two tokens lose 5 of 8 core voxels to a shell of 21, one loses 2 of the shell; 6 is unsure.
 
     Of the three in token 0, at (0, 0, 0), (0, 0, 1) and (1, 0, 0), the first is nearest to their
     mean.
     """
     result, dense = by_hand()
-    core, shell, unsure = safety_notes(result, dense)
+    core, grown, shell, unsure = safety_notes(result, dense)
 
     assert (core.token, core.tokens) == (0, (0, 1))
     assert (core.structure, core.fate) == ("core", "pruned at stage 1")
@@ -71,6 +71,9 @@ def test_by_hand() -> None:
         "stage 1; 62 % of the structure changes; confidence 0.80."
     )
 
+    assert (grown.tokens, grown.structure, grown.voxels) == ((0, 1), "shell", 5)
+    assert grown.share == pytest.approx(5 / 21)
+
     assert (shell.token, shell.structure, shell.voxels) == (4, "shell", 2)
     assert shell.share == pytest.approx(2 / 21)
     assert shell.place == (9.0, 0.0, 0.0)
@@ -79,6 +82,21 @@ def test_by_hand() -> None:
     assert unsure.fate == "pruned at stage 2"
     assert unsure.place == pytest.approx((12.5, 0.5, 0.5))
     assert unsure.text == "Shell: confidence 0.20 in a token pruned at stage 2."
+
+
+def test_each_structure_counts_its_own_voxels() -> None:
+    """One token: 2 voxels of a core of 4 become spot, 1 of a shell of 2 becomes background."""
+    trace = trace_of(["early", "kept"])
+    dense = scan_of(trace).astype(np.uint8)
+    dense[0, :, :] = 2
+    dense[1, 0, :] = 1
+    sparse = dense.copy()
+    sparse[0, 0, :] = 3
+    sparse[1, 0, 0] = 0
+    notes = safety_notes(answer(sparse, trace), answer(dense, trace))
+
+    found = {note.structure: (note.voxels, note.share) for note in notes}
+    assert found == {"core": (2, 2 / 4), "shell": (1, 1 / 2), "spot": (2, 1.0)}
 
 
 def test_without_the_dense_twin_confidence_alone_counts_the_least_first() -> None:
@@ -120,33 +138,51 @@ def test_more_added_than_there_was_is_all_of_it() -> None:
     assert (note.voxels, note.share) == (4, 1.0)
 
 
-def test_tokens_that_touch_at_a_corner_are_one_place_if_of_one_structure() -> None:
-    """3 x 3 x 3 tokens of one voxel: two shells at a corner, a spot between, a shell apart."""
-    grid = TokenGrid.over((3, 3, 3), np.eye(4), 1)
+def one_voxel_tokens(dense: np.ndarray) -> tuple[Segmentation, Segmentation]:
+    """A result without any structure in tokens of one voxel, all of which left at stage 1."""
+    grid = TokenGrid.over(dense.shape, np.eye(4), 1)
     left = np.ones(grid.shape, dtype=np.uint8)
     trace = TokenTrace(
-        grid, "stp", (1,), left == 0, np.zeros((1, 3, 3, 3), np.float32), left,
+        grid, "stp", (1,), left == 0, np.zeros((1, *grid.shape), np.float32), left,
         np.stack([left > 0, left == 0]),
     )  # fmt: skip
-    dense = np.zeros(grid.shape, dtype=np.uint8)
-    dense[0, 0, 0] = dense[1, 1, 1] = dense[2, 0, 2] = 1
+    return answer(0 * dense, trace), answer(dense, trace)
+
+
+def test_tokens_around_the_worst_are_one_place_if_of_one_structure() -> None:
+    """3 x 3 x 3 tokens of one voxel: two shells at corners of one, a spot between, a core."""
+    dense = np.zeros((3, 3, 3), dtype=np.uint8)
+    dense[1, 1, 1] = dense[0, 0, 0] = dense[2, 0, 2] = 1
     dense[0, 1, 0] = 3
     dense[0, 0, 2] = 2  # touches the shell, is another structure
-    places = {n.tokens for n in safety_notes(answer(0 * dense, trace), answer(dense, trace))}
+    result, twin = one_voxel_tokens(dense)
+    sure = np.full((3, 3, 3), 0.9, np.float32)
+    sure[1, 1, 1] = 0.1  # with as many voxels as the others the least sure is the worst
+    result = replace(result, recorded=replace(result.trace, confidence=sure))
 
-    assert places == {(0, 13, 20), (3,), (2,)}
-    dense[1, 1, 1] = 0
-    places = {n.tokens for n in safety_notes(answer(0 * dense, trace), answer(dense, trace))}
-    assert places == {(0,), (20,), (3,), (2,)}
+    assert {note.tokens for note in safety_notes(result, twin)} == {(0, 13, 20), (3,), (2,)}
+
+
+def test_a_place_is_no_larger_than_a_token_and_its_neighbours() -> None:
+    """A shell in all of 7 tokens in a row, the fourth the least sure: 3 in the middle, 2 and 2."""
+    result, twin = one_voxel_tokens(np.ones((7, 1, 1), dtype=np.uint8))
+    sure = np.array([0.9, 0.8, 0.7, 0.1, 0.7, 0.8, 0.9], np.float32).reshape(7, 1, 1)
+    result = replace(result, recorded=replace(result.trace, confidence=sure))
+
+    notes = safety_notes(result, twin)
+    assert [note.tokens for note in notes] == [(2, 3, 4), (0, 1), (5, 6)]
+    assert [note.token for note in notes] == [3, 1, 5]
+    assert [note.share for note in notes] == [3 / 7, 2 / 7, 2 / 7]
 
 
 @settings(max_examples=50, deadline=None)
 @given(
     fates=st.lists(st.sampled_from(sorted(RAN)), min_size=1, max_size=8), seed=st.integers(0, 999)
 )
-def test_every_left_out_token_that_differs_is_in_one_note_and_no_other_token(
+def test_each_change_of_a_structure_is_in_one_note_and_nothing_else_is(
     fates: list[str], seed: int
 ) -> None:
+    """Counted by hand, for each structure and token that was left out."""
     trace = trace_of(fates)
     rng = np.random.default_rng(seed)
     sparse, dense = rng.choice(4, (2, *scan_of(trace).shape), p=(0.9, 0.05, 0.03, 0.02))
@@ -154,17 +190,23 @@ def test_every_left_out_token_that_differs_is_in_one_note_and_no_other_token(
         answer(sparse.astype(np.uint8), trace), answer(dense.astype(np.uint8), trace)
     )
 
-    differs = (sparse != dense).reshape(len(fates), -1).sum(axis=1)
-    expected = [n for n, fate in enumerate(fates) if fate not in ("air", "kept") and differs[n]]
-    assert sorted(token for note in notes for token in note.tokens) == expected
-    assert sum(note.voxels for note in notes) == differs[expected].sum()
-    assert [note.share for note in notes] == sorted((n.share for n in notes), reverse=True)
+    expected = {}
+    for number, name in enumerate(CLASSES[1:], start=1):
+        changes = ((sparse == number) != (dense == number)).reshape(len(fates), -1).sum(axis=1)
+        for token, fate in enumerate(fates):
+            if fate not in ("air", "kept") and changes[token]:
+                expected[name, token] = int(changes[token])
+    found = [(note.structure, token) for note in notes for token in note.tokens]
+    assert sorted(found) == sorted(expected)
     for note in notes:
-        assert note.token in note.tokens
+        assert note.voxels == sum(expected[note.structure, token] for token in note.tokens)
+        assert max(abs(token - note.token) for token in note.tokens) <= 1
         assert 0 < note.share <= 1
         place = tuple(np.rint(note.place).astype(int).tolist())
         assert index_of(trace).token_at(place) == note.token
-        assert sparse[place] != dense[place]
+        number = CLASSES.index(note.structure)
+        assert (sparse[place] == number) != (dense[place] == number)
+    assert [note.share for note in notes] == sorted((n.share for n in notes), reverse=True)
 
 
 def test_a_run_without_a_trace_and_a_twin_of_another_scan_are_refused() -> None:

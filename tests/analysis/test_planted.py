@@ -129,7 +129,9 @@ def test_the_errors_are_put_down_to_the_tokens_that_left(runs: Runs) -> None:
     left = shares["exited at stage 1"]
     assert (left.tokens, left.voxels) == (2, 2 * 8**3)
     assert inspection.attribution.error_share(left) > 0.9
-    assert "errors gather there" in inspection.attribution.verdict
+    verdict = inspection.attribution.verdict
+    assert verdict.startswith("Every difference from the dense twin comes from leaving tokens out.")
+    assert verdict.endswith("of the differences in it: differences gather there.")
     assert left.new_errors is None
 
 

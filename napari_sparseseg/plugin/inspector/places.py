@@ -36,7 +36,16 @@ def from_world(image: Image, scan: Scan, world: tuple[float, ...]) -> NDArray[np
 
 
 def show_place(viewer: napari.Viewer, world: NDArray[np.float64]) -> None:
-    """Bring the slice of a point into view, and the point into the middle of the canvas."""
-    for axis, value in enumerate(world):
+    """Bring the slice of a point into view, and the point into the middle of the canvas.
+
+    A layer of more dimensions gives the viewer leading axes that the point knows nothing of: they
+    stay where they are.
+    """
+    leading = viewer.dims.ndim - len(world)
+    for axis, value in enumerate(world, start=leading):
         viewer.dims.set_point(axis, float(value))
-    viewer.scene.camera.center = tuple(world[list(viewer.dims.displayed)])
+    center = list(viewer.scene.camera.center)
+    for place, axis in enumerate(viewer.dims.displayed, start=3 - len(viewer.dims.displayed)):
+        if axis >= leading:
+            center[place] = float(world[axis - leading])
+    viewer.scene.camera.center = tuple(center)

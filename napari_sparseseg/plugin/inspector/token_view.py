@@ -36,7 +36,11 @@ _AIR = "#000000"
 _TABLE = 300  # pixels: ranks of four digits fit, and all words
 _COUNTS = 340  # pixels: two counts of neighbours fit in a line
 _STAGE = "A place between encoder blocks where the method decides."
-_RANK = ("rank", "The place of its score among all tokens that were scored there: 1 the highest.")
+_RANK = (
+    "rank",
+    "The place of its score among all tokens that were scored there: 1 the highest. Where a scan "
+    "takes several windows, each decides among its own tokens alone.",
+)
 _NO_SCORES = "This rule gives no scores."
 _DECISION = "What became of the token at this stage."
 _TIPS = {
