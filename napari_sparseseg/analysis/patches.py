@@ -17,6 +17,8 @@ Box = tuple[slice, slice, slice]
 
 _TIE = 1e-6  # tokens; voxels midway between two tokens all go to the same, whatever the rounding
 _ASKEW = 0.01  # tokens by which a token may stray from its row along a whole axis of the scan
+_BEYOND = 0.5  # tokens by which a scan may reach past the outermost tokens
+_SPARE = 1.6  # tokens that a grid may reach past its scan: it begins where the tissue does
 
 
 def middle_voxel(marked: NDArray[np.bool_], box: Box) -> NDArray[np.float64]:
@@ -92,6 +94,33 @@ class TokenIndex:
         i, j, k = volume.shape
         x, y, z = order.tolist()
         return cls((i, j, k), grid, (first, second, third), (x, y, z))
+
+    @classmethod
+    def of_whole(cls, grid: TokenGrid, volume: Volume) -> TokenIndex:
+        """Find the token of every voxel of a scan that may not be the one of the grid.
+
+        Parameters
+        ----------
+        grid, volume
+            As for :meth:`of`.
+
+        Raises
+        ------
+        InputError
+            If the grid was not laid over this scan: over another place, or a part of it.
+        """
+        index, to_token = cls.of(grid, volume), np.linalg.inv(grid.affine) @ volume.affine
+        corners = to_token[:3, :3] @ (np.array([[0.0] * 3, volume.shape]) - 0.5).T
+        edges = corners + to_token[:3, 3:]  # the outer faces of the scan, in tokens
+        before = edges.min(axis=1) + 0.5
+        behind = np.array(grid.shape) - 0.5 - edges.max(axis=1)
+        gaps = np.concatenate([before, behind])
+        if gaps.min() < -_BEYOND or gaps.max() > _SPARE:
+            raise InputError(
+                f"The tokens do not lie over {volume.name}; choose the scan that the trace was "
+                "made from."
+            )
+        return index
 
     @property
     def sizes(self) -> NDArray[np.int64]:

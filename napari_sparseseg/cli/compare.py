@@ -73,7 +73,7 @@ def _compare(
     comparison = compare(mine, theirs, names or _numbered(mine, theirs), resample=resample)
     if recorded is None:
         return comparison, None
-    index = TokenIndex.of(recorded.grid, mine)
+    index = TokenIndex.of_whole(recorded.grid, mine)
     return comparison, attribute(recorded, index, comparison.difference != SAME)
 
 

@@ -58,6 +58,30 @@ def assert_nearest(index: TokenIndex, volume: Volume, voxels: np.ndarray) -> Non
 
 
 @settings(max_examples=60, deadline=None)
+@given(laid=laid_over())
+def test_a_grid_that_was_laid_over_a_scan_is_its_own(laid: tuple[TokenGrid, Volume]) -> None:
+    np.testing.assert_array_equal(chosen(TokenIndex.of_whole(*laid)), chosen(TokenIndex.of(*laid)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(laid=laid_over(), axis=st.integers(0, 2), away=st.sampled_from((-2.5, 2.5, 100.0)))
+def test_a_scan_some_tokens_away_is_refused(
+    laid: tuple[TokenGrid, Volume], axis: int, away: float
+) -> None:
+    grid, volume = laid
+    moved = volume.affine.copy()
+    moved[:3, 3] += away * grid.affine[:3, axis]
+    with pytest.raises(InputError, match="do not lie over far"):
+        TokenIndex.of_whole(grid, Volume(volume.data, moved, "far"))
+
+
+def test_a_part_of_the_scan_is_refused() -> None:
+    grid = TokenGrid.over((40, 16, 16), np.eye(4))
+    with pytest.raises(InputError, match="do not lie over part"):
+        TokenIndex.of_whole(grid, Volume(np.zeros((20, 16, 16)), np.eye(4), "part"))
+
+
+@settings(max_examples=60, deadline=None)
 @given(laid=laid_over(), data=st.data())
 def test_a_voxel_lies_in_the_token_whose_centre_is_nearest(
     laid: tuple[TokenGrid, Volume], data: st.DataObject
