@@ -165,6 +165,15 @@ class StructureTokens:
     kept: int
     air: int
 
+    def part(self, count: int) -> float:
+        """Return a number of these tokens as a fraction of all of them."""
+        return _part(count, self.tokens)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures, JSON-ready, with the fraction that left at each stage."""
+        left = [round(self.part(count), 5) for count in self.left]
+        return {**asdict(self), "left_fraction": left}
+
 
 def structure_tokens(
     trace: TokenTrace, index: TokenIndex, labels: NDArray[np.uint8], classes: Sequence[str]

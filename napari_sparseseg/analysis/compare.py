@@ -132,7 +132,8 @@ def compare(
     Raises
     ------
     InputError
-        If either holds labels that are no class, or the grids differ and `resample` is off.
+        If either holds labels that are no class, or the grids differ and `resample` is off or
+        they have no place in common.
     Cancelled
         If the token was set.
     """
@@ -188,13 +189,19 @@ def matched(
     Raises
     ------
     InputError
-        If it holds labels that are no class, or the grids differ and `resample` is off.
+        If it holds labels that are no class, or the grids differ and `resample` is off or they
+        have no place in common.
     """
     checked = checked_labels(reference, classes)
     apart = _apart(checked, labels)
     if apart <= TOLERANCE:
         return checked
     if resample:
+        if not _meet(checked, labels):
+            raise InputError(
+                f"{reference.name} ({_geometry(reference)}) does not overlap with {labels.name} "
+                f"({_geometry(labels)}); choose a map of the same scan."
+            )
         return on_grid_of(checked, labels)
     where = "" if np.isinf(apart) else f", up to {apart:.3g} mm apart"
     raise InputError(
@@ -270,6 +277,15 @@ def _apart(one: Volume, other: Volume) -> float:
     corners = np.array([*product(*((0, n - 1) for n in one.shape))])
     shift = one.affine - other.affine
     return float(np.linalg.norm(corners @ shift[:3, :3].T + shift[:3, 3], axis=1).max())
+
+
+def _meet(one: Volume, other: Volume) -> bool:
+    """Tell whether two grids may have a place in common, by boxes around them in voxels of one."""
+    corners = np.array([*product(*((-0.5, n - 0.5) for n in other.shape))])
+    to_one = np.linalg.inv(one.affine) @ other.affine
+    found = corners @ to_one[:3, :3].T + to_one[:3, 3]
+    below, above = found.max(axis=0) < -0.5, found.min(axis=0) > np.array(one.shape) - 0.5
+    return not (below | above).any()
 
 
 def _geometry(volume: Volume) -> str:

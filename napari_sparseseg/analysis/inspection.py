@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_sparseseg.analysis.attribution import (
@@ -64,7 +64,7 @@ class Inspection:
             "compared_with": self.other_title or None,
             "comparison": self.comparison and self.comparison.to_dict(),
             "attribution": self.attribution and self.attribution.to_dict(),
-            "structures": [asdict(structure) for structure in self.structures],
+            "structures": [structure.to_dict() for structure in self.structures],
             "notes": [note.to_dict() for note in self.notes],
         }
 

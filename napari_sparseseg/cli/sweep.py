@@ -138,18 +138,26 @@ def _sweep(
 def _summarise(swept: Sweep, tolerance: float, out: Path) -> str:
     from napari_sparseseg.analysis.sweep import SWEEP_FILES
 
-    proposed = swept.propose(tolerance)
-    dense, than = swept.points[0], "the reference" if swept.has_reference else "the dense twin"
     facts = swept.facts
     return (
         f"Model     {swept.model}, {facts['device']}, {facts['precision']}\n\n"
         f"{table(_rows(swept))}\n\n"
-        f"Proposal  {swept.control} {proposed.setting:g}: the smallest here that loses at most "
-        f"{tolerance:g} of the mean Dice to {than}\n"
-        f"          {proposed.seconds:.2f} s where 1 takes {dense.seconds:.2f} s, "
-        f"{100 * proposed.gmacs / swept.dense_gmacs:.0f} % of the dense GMACs\n"
+        f"Proposal  {_proposal(swept, tolerance)}\n"
         f"Files     {', '.join(str(out / name) for name in SWEEP_FILES)}\n"
         f"{facts['notice']}"
+    )
+
+
+def _proposal(swept: Sweep, tolerance: float) -> str:
+    proposed, dense = swept.propose(tolerance), swept.points[0]
+    than = "the reference" if swept.has_reference else "the dense twin"
+    if swept.quality(dense) is None:
+        return f"none: {than} holds no structure, so that no setting can be told from another"
+    return (
+        f"{swept.control} {proposed.setting:g}: the smallest here that loses at most "
+        f"{tolerance:g} of the mean Dice to {than}\n"
+        f"          {proposed.seconds:.2f} s where 1 takes {dense.seconds:.2f} s, "
+        f"{100 * proposed.gmacs / swept.dense_gmacs:.0f} % of the dense GMACs"
     )
 
 

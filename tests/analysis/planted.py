@@ -1,13 +1,15 @@
 """A failure that is planted: a network that finds a small spot, and a rule that leaves it out.
 
 The scan is a block of tissue with a bright spot of 4 x 4 x 4 voxels inside one token. A tiny
-network learns this one scan in a few seconds. Its sparsifier is then made to let two tokens exit
-as shell: the one that holds the spot, and one at the top that is a quarter air.
+network learns this one scan in a few seconds. Its sparsifier is then made to leave out two tokens:
+the one that holds the spot, and one at the top that is a quarter air. DToP's exit as shell; STP's are
+pruned, and their patches drawn without a look at the image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,7 @@ SPOT_ROW, TOP_ROW = 25, 2
 _MOST_STEPS = 300
 _WRONG = 10  # voxels of the scan at which it is learned
 _HOUNSFIELD = (-1000.0, 0.0, 250.0)  # by class
+_DECODER = DecoderConfig(4, 2, "channel")
 _CONFIG = NetworkConfig(
     classes=len(CLASSES),
     window=(32, 32, 32),
@@ -44,10 +47,16 @@ _CONFIG = NetworkConfig(
     stages=(1, 2, 3),
     sparsifier="dtop",
     completion=CompletionConfig(24, 1, 2, "preserve"),
-    decoder=DecoderConfig(4, 2, "channel"),
+    decoder=_DECODER,
     air_level=0.06,
     air_fraction=0.02,
 )
+
+
+_CONFIGS = {
+    "dtop": _CONFIG,
+    "stp": replace(_CONFIG, sparsifier="stp", decoder=replace(_DECODER, detail="open")),
+}
 
 
 def true_labels() -> np.ndarray:
@@ -68,7 +77,7 @@ def planted_scan() -> Volume:
     return Volume(data.astype(np.float32), affine, "planted")
 
 
-def trained_model(folder: Path) -> ModelInfo:
+def trained_model(folder: Path, method: str = "dtop") -> ModelInfo:
     """Teach a tiny network the scan, at setting 1, and write it."""
     window = tuple(slice(first, first + 32) for first in FIRST)
     after = [(0, 8)] * 3
@@ -77,7 +86,7 @@ def trained_model(folder: Path) -> ModelInfo:
     image = normalise(torch.from_numpy(voxels), "ct")[None, None]
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = SparseUNETR(_CONFIG).train()
+        network = SparseUNETR(_CONFIGS[method]).train()
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
         for _ in range(_MOST_STEPS):
             logits = network(image, 1.0)
@@ -88,30 +97,33 @@ def trained_model(folder: Path) -> ModelInfo:
             loss.backward()
             optimizer.step()
     info = ModelInfo(
-        name="planted-dtop",
+        name=f"planted-{method}",
         title="Planted",
-        method="dtop",
+        method=method,
         modality="made-up scans",
         spacing=1.0,
         classes=CLASSES,
         colors=("#000000", "#cd6d4f", "#1fa35c"),
         default_setting=0.5,
-        network=_CONFIG.to_dict(),
+        network=_CONFIGS[method].to_dict(),
         license="Apache-2.0",
         intensity="ct",
-        path=folder / "planted-dtop.safetensors",
+        path=folder / f"planted-{method}.safetensors",
     )
     save_model(network.state_dict(), info)
     return info
 
 
-def leaving_out(*rows: int) -> Callable[[int, Scores, float], Decision]:
-    """Make a rule that lets these tokens exit as shell at the first stage, and no others."""
+def leaving_out(*rows: int, exits: bool = True) -> Callable[[int, Scores, float], Decision]:
+    """Make a rule that leaves out these tokens at the first stage, and no others.
+
+    They exit as shell, or are pruned.
+    """
 
     def decide(stage: int, scores: Scores, setting: float) -> Decision:
         keep = torch.ones(len(scores.importance), dtype=torch.bool)
         if stage == 0 and setting < 1:
             keep[list(rows)] = False
-        return Decision(keep, label=torch.ones(len(keep), dtype=torch.long))
+        return Decision(keep, label=torch.ones(len(keep), dtype=torch.long) if exits else None)
 
     return decide

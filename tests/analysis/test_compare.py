@@ -275,3 +275,17 @@ def test_a_comparison_tells_where_it_is_and_can_be_stopped() -> None:
     with pytest.raises(Cancelled):
         compare(labels, labels, classes, progress=stop, cancel=token)
     assert steps == [(0, 3, "Comparing a")]
+
+
+@pytest.mark.parametrize("away", [(0, 0, 40), (-25, 0, 0), (0, 300, 0)])
+def test_maps_that_have_no_place_in_common_are_refused(away: tuple[float, ...]) -> None:
+    """A cube of 20 mm beside one of 20 mm, on grids that are flipped against each other."""
+    labels = Volume(np.ones((20, 20, 20), np.uint8), np.eye(4), "labels")
+    flipped = np.diag([-2.0, 2, 2, 1])
+    flipped[:3, 3] = (18.5, 0.5, 0.5)
+    reference = Volume(np.ones((10, 10, 10), np.uint8), flipped, "reference")
+    assert compare(labels, reference, CLASSES, resample=True).mean_dice == 1
+    moved = flipped.copy()
+    moved[:3, 3] += away
+    with pytest.raises(InputError, match=r"reference \(.*\) does not overlap with labels"):
+        compare(labels, Volume(reference.data, moved, "reference"), CLASSES, resample=True)

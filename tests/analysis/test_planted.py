@@ -42,8 +42,9 @@ def one_thread() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Runs:
-    """The planted run beside its dense twin."""
+    """The planted run beside its dense twin, and what became of the tokens that left."""
 
+    fate: str
     scan: Volume
     result: Segmentation
     dense: Segmentation
@@ -52,13 +53,19 @@ class Runs:
         return inspect(self.scan, self.result, dense=self.dense, **options)  # type: ignore[arg-type]
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    segmenter = Segmenter(trained_model(tmp_path_factory.mktemp("weights")), "cpu", "float32")
-    scan = planted_scan()
+@pytest.fixture(scope="module", params=["dtop", "stp"])
+def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    model = trained_model(tmp_path_factory.mktemp("weights"), request.param)
+    segmenter, scan, exits = (
+        Segmenter(model, "cpu", "float32"),
+        planted_scan(),
+        model.method == "dtop",
+    )
+    rule = leaving_out(SPOT_ROW, TOP_ROW, exits=exits)
     with pytest.MonkeyPatch.context() as patch, segmenter.open(scan) as session:
-        patch.setattr(segmenter.network.sparsifier, "decide", leaving_out(SPOT_ROW, TOP_ROW))
-        return Runs(scan, session.run(0.5), session.run(1.0))
+        patch.setattr(segmenter.network.sparsifier, "decide", rule)
+        fate = f"{'exited' if exits else 'pruned'} at stage 1"
+        return Runs(fate, scan, session.run(0.5), session.run(1.0))
 
 
 def test_page_shows_it_first(runs: Runs, tmp_path: Path) -> None:
@@ -100,13 +107,13 @@ def test_the_first_note_names_the_place(runs: Runs) -> None:
 
     assert first.structure == "spot"
     assert first.share > 0.75
-    assert first.fate == "exited at stage 1"
+    assert first.fate == runs.fate
     assert first.token == index.token_at(tuple(part.start for part in SPOT))
     assert first.tokens == (first.token,)
     np.testing.assert_allclose(first.place, centre[:3], atol=1.0)
     assert first.voxels > 50
     assert first.text.startswith("Spot: ")
-    assert "in a token exited at stage 1; " in first.text
+    assert f"in a token {runs.fate}; " in first.text
     # more voxels differ at the top, but they are a small part of the shell
     assert second.structure == "shell"
     assert second.voxels > first.voxels
@@ -129,7 +136,7 @@ def test_the_errors_are_put_down_to_the_tokens_that_left(runs: Runs) -> None:
     spot = inspection.comparison.classes[1]
     assert spot.dice is not None
     assert spot.dice < 0.4
-    left = shares["exited at stage 1"]
+    left = shares[runs.fate]
     assert (left.tokens, left.voxels) == (2, 2 * 8**3)
     assert inspection.attribution.error_share(left) > 0.9
     verdict = inspection.attribution.verdict
@@ -142,7 +149,7 @@ def test_against_a_reference_the_lost_spot_is_new(runs: Runs) -> None:
     truth = Volume(true_labels().astype(np.int32), runs.scan.affine, "truth")
     inspection = runs.inspect(other=truth, other_title="reference truth")
     assert inspection.attribution is not None
-    (left,) = (s for s in inspection.attribution.shares if s.fate == "exited at stage 1")
+    (left,) = (s for s in inspection.attribution.shares if s.fate == runs.fate)
 
     wrong = (runs.result.labels.data != truth.data) & (runs.dense.labels.data == truth.data)
     index = TokenIndex.of(runs.result.trace.grid, runs.scan)
@@ -165,7 +172,7 @@ def test_all_of_it_can_be_written_as_json(runs: Runs) -> None:
     assert facts["notes"][0]["structure"] == "spot"
     assert facts["notes"][0]["text"] == inspection.notes[0].text
     assert (facts["structures"][0]["name"], facts["structures"][0]["tokens"]) == ("shell", 27)
-    assert "planted" not in text.replace("planted-dtop", "")
+    assert "planted" not in text.replace(runs.result.report["model"], "")
 
 
 def test_alone_a_result_is_compared_with_nothing(runs: Runs) -> None:

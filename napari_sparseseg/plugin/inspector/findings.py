@@ -26,7 +26,7 @@ from napari_sparseseg.plugin.inspector.difference import COLORS, KINDS
 from napari_sparseseg.plugin.inspector.tables import UNKNOWN, Bars, Cell, Table, number, square
 
 if TYPE_CHECKING:
-    from napari_sparseseg.analysis.attribution import Attribution
+    from napari_sparseseg.analysis.attribution import Attribution, StructureTokens
     from napari_sparseseg.analysis.compare import Comparison
     from napari_sparseseg.analysis.inspection import Inspection
 
@@ -190,7 +190,7 @@ class Findings(QSplitter):
         self.tokens.set_columns(
             [
                 ("Structure", "Tokens that hold at least one voxel of it"),
-                ("Tokens", "Number of these tokens"),
+                ("Tokens", "Number of these tokens; behind it, numbers and parts of them"),
                 *((f"{name[0].upper()}{name[1:]}", f"{trace.fate} at {name}") for name in stages),
                 ("At times", f"{trace.fate} at times: ran the last block but not all before it"),
                 ("Kept", "Ran every encoder block"),
@@ -205,10 +205,10 @@ class Findings(QSplitter):
                 (
                     Cell(entry.name, color=result.colors[places[entry.name]]),
                     number(entry.tokens, ","),
-                    *(number(count, ",") for count in entry.left),
-                    number(entry.sometimes, ","),
-                    number(entry.kept, ","),
-                    number(entry.air, ","),
+                    *(_part(entry, count) for count in entry.left),
+                    _part(entry, entry.sometimes),
+                    _part(entry, entry.kept),
+                    _part(entry, entry.air),
                 ),
             )
             for entry in inspection.structures
@@ -220,6 +220,12 @@ _ABOUT = {
     "lost": "that only the other one gives to a structure",
     "changed": "that both give to structures, but to other ones",
 }
+
+
+def _part(entry: StructureTokens, count: int) -> Cell:
+    """Show some tokens of a structure, and their part of all; sorted by the part."""
+    part = entry.part(count)
+    return Cell(f"{count:,} ({100 * part:.0f} %)" if count else "0", part)
 
 
 def _column(row: QHBoxLayout, table: Table) -> QWidget:
