@@ -2,8 +2,8 @@
 
 The scan is a block of tissue with a bright spot of 4 x 4 x 4 voxels inside one token. A tiny
 network learns this one scan in a few seconds. Its sparsifier is then made to leave out two tokens:
-the one that holds the spot, and one at the top that is a quarter air. DToP's exit as shell; STP's are
-pruned, and their patches drawn without a look at the image.
+the one that holds the spot, and one at the top that is a quarter air. Those of DToP exit as shell;
+those of STP are pruned, and their patches drawn without a look at the image.
 """
 
 from __future__ import annotations

@@ -56,11 +56,8 @@ class Runs:
 @pytest.fixture(scope="module", params=["dtop", "stp"])
 def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     model = trained_model(tmp_path_factory.mktemp("weights"), request.param)
-    segmenter, scan, exits = (
-        Segmenter(model, "cpu", "float32"),
-        planted_scan(),
-        model.method == "dtop",
-    )
+    segmenter, scan = Segmenter(model, "cpu", "float32"), planted_scan()
+    exits = model.method == "dtop"
     rule = leaving_out(SPOT_ROW, TOP_ROW, exits=exits)
     with pytest.MonkeyPatch.context() as patch, segmenter.open(scan) as session:
         patch.setattr(segmenter.network.sparsifier, "decide", rule)
@@ -83,14 +80,15 @@ def test_page_shows_it_first(runs: Runs, tmp_path: Path) -> None:
 
 
 def test_the_plan_worked(runs: Runs) -> None:
-    """The dense twin has the spot and little else of its class, the result has none of it.
+    """The dense twin has the spot and little else of its class, the result next to none of it.
 
     Two tokens left, and no other.
     """
     spot = runs.dense.labels.data == 2
     assert spot[SPOT].mean() > 0.9
     assert spot.sum() < 1.3 * spot[SPOT].size
-    assert not (runs.result.labels.data[SPOT] == 2).any()
+    # what exits is shell; what is pruned is drawn blindly, and a voxel may come out as spot
+    assert (runs.result.labels.data[SPOT] == 2).sum() <= (0 if "exited" in runs.fate else 6)
     trace = runs.result.trace
     tissue = np.flatnonzero(~trace.air)
     assert len(tissue) == 27
