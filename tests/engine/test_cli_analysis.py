@@ -85,6 +85,37 @@ def test_a_sweep_without_reference_and_control(sparseseg: Sparseseg, scan: Path)
     assert "the dense twin" in answer.out
 
 
+def test_a_sweep_proposes_nothing_where_nothing_can_be_told(
+    sparseseg: Sparseseg, scan: Path, labels: Path
+) -> None:
+    empty = read_volume(labels)
+    write_volume(Volume(np.zeros_like(empty.data), empty.affine), scan.with_name("empty.nii"))
+    options = ("--reference", scan.with_name("empty.nii"), "--ratios", "0.4", "--no-random")
+    answer = sparseseg("sweep", scan, "--out", scan.with_name("sweep"), *TINY, *options)
+
+    assert answer.code == 0
+    (line,) = (line for line in answer.out.splitlines() if line.startswith("Proposal"))
+    assert line == (
+        "Proposal  none: the reference holds no structure, so that no setting can be told from "
+        "another"
+    )
+
+
+def test_a_trace_of_another_place_is_refused(sparseseg: Sparseseg, scan: Path) -> None:
+    out, trace = scan.with_name("labels.nii.gz"), scan.with_name("trace")
+    assert sparseseg("segment", scan, out, *TINY, "--trace", trace).code == 0
+    found = read_volume(out)
+    far = found.affine.copy()
+    far[:3, 3] += 500
+    for name in ("one", "two"):
+        write_volume(Volume(found.data, far), scan.with_name(f"{name}.nii"))
+    maps = (scan.with_name("one.nii"), scan.with_name("two.nii"))
+
+    answer = sparseseg("compare", *maps, "--trace", trace, "--model", TINY[1])
+
+    assert_refused(answer, "do not lie over one")
+
+
 def test_a_threshold_is_swept_too(sparseseg: Sparseseg, scan: Path) -> None:
     out = scan.with_name("sweep")
     options = ("--settings", "0.1", "--no-random", "--device", "cpu")
