@@ -147,6 +147,11 @@ class Host:
         finally:
             (self.folder / facts["data"]).unlink()
 
+    def send_open(self, volume: Volume, /, **changed: Any) -> int:
+        """Ask to open a scan, with some of the parameters changed; gives the id."""
+        params = {"volume": self.scan(volume), "model": MODEL, **CPU, **changed}
+        return self.send("open", **params)
+
     def take(self, name: str) -> NDArray[Any]:
         """Read an array and remove its file."""
         array = np.load(self.folder / name, allow_pickle=False)

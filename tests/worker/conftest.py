@@ -39,7 +39,7 @@ def scan() -> Volume:
 @pytest.fixture(scope="session")
 def long_scan() -> Volume:
     """Give a scan whose run takes seconds and several calls of the network."""
-    return make_scan(tiles=(3, 3, 3))
+    return make_scan(tiles=(2, 2, 2))
 
 
 @pytest.fixture(scope="session")
