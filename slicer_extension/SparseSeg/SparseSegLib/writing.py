@@ -1,0 +1,168 @@
+"""One change of the scene: the nodes of a result are made or filled; all of them, or none is made.
+
+Each top node of a result (segmentation, token map volume, table) says by an attribute what it is
+and by a reference which volume it is of, so that it is found again in a scene that was loaded. The
+displays, colours and legends hang on these.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from SparseSegLib.colors import (
+    Palette,
+    describe,
+    dress,
+    fill_colors,
+    legend_palette,
+    palette_of,
+)
+from SparseSegLib.geometry import cropped_affine, token_ijk_to_ras
+from SparseSegLib.segments import fill_segmentation
+from SparseSegLib.tables import fill_table
+from SparseSegLib.volumes import Source, fill_volume, node_affine
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from SparseSegLib.answers import Grid, RunAnswer, TokenMap
+
+ROLE, STAGE = "SparseSeg.Role", "SparseSeg.Stage"
+"""Attributes: "segmentation", "table", "colors" or the kind of a map; and the stage of a map."""
+SCAN = "SparseSeg.Scan"
+"""Reference role: the volume that was segmented."""
+SEGMENTATION, TABLE, COLORS = "segmentation", "table", "colors"
+
+
+class Writing:
+    """A change of the result of one volume; used in a ``with``, which takes it back on failure.
+
+    Parameters
+    ----------
+    scene : vtkMRMLScene
+        The scene.
+    color_logic : vtkSlicerColorLogic
+        It makes the legends.
+    volume_node : vtkMRMLScalarVolumeNode
+        The volume.
+    source : Source
+        What the engine got of it.
+    """
+
+    def __init__(self, scene: Any, color_logic: Any, volume_node: Any, source: Source) -> None:
+        self._scene = scene
+        self._color_logic = color_logic
+        self._volume = volume_node
+        self._source = source
+        self._made: list[Any] = []
+
+    def __enter__(self) -> Writing:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            for node in reversed(self._made):
+                remove_node(self._scene, node)
+
+    def labels(self, answer: RunAnswer, node_id: str) -> str:
+        """Fill the segmentation, or make it, and return its ID."""
+        node = self._node(node_id, "vtkMRMLSegmentationNode", SEGMENTATION, "segmentation")
+        if node.GetDisplayNode() is None:
+            node.CreateDefaultDisplayNodes()
+            # a fill would hide the map below it
+            node.GetDisplayNode().SetVisibility2DFill(False)
+        # first the transform: the geometry of the reference is taken relative to it
+        node.SetAndObserveTransformNodeID(self._volume.GetTransformNodeID())
+        node.SetReferenceImageGeometryParameterFromVolumeNode(self._volume)
+        start = tuple(along.start for along in self._source.slices)
+        fill_segmentation(node, answer.labels, answer.structures, node_affine(self._volume), start)
+        return node.GetID()
+
+    def map(self, grid: Grid, token_map: TokenMap, node_id: str) -> str:
+        """Fill the volume of a token map, its colours and its legend, and return its ID."""
+        title = token_map.title
+        node = self._node(node_id, "vtkMRMLScalarVolumeNode", token_map.kind, title)
+        if token_map.stage is not None:
+            node.SetAttribute(STAGE, str(token_map.stage))
+        node.SetAndObserveTransformNodeID(self._volume.GetTransformNodeID())
+        here = cropped_affine(node_affine(self._volume), self._source.slices)
+        fill_volume(node, token_map.data, token_ijk_to_ras(grid, self._source.affine, here))
+        if node.GetDisplayNode() is None:
+            node.CreateDefaultDisplayNodes()
+            legend = self._color_logic.AddDefaultColorLegendDisplayNode(node)
+            legend.SetVisibility(False)
+        palette = palette_of(token_map)
+        self._color(node.GetDisplayNode(), palette, f"{title} colors")
+        dress(node.GetDisplayNode(), palette)
+        legend = self._color_logic.GetColorLegendDisplayNode(node)
+        self._color(legend, legend_palette(token_map), f"{title} legend")
+        describe(legend, token_map)
+        return node.GetID()
+
+    def table(self, answer: RunAnswer, node_id: str) -> str:
+        """Fill the table of figures, or make it, and return its ID."""
+        node = self._node(node_id, "vtkMRMLTableNode", TABLE, "results")
+        fill_table(node, answer)
+        return node.GetID()
+
+    def _node(self, node_id: str, class_name: str, role: str, title: str) -> Any:
+        """Return a top node of the result, made if it is not there."""
+        node = self._scene.GetNodeByID(node_id)
+        if node is not None:
+            return node
+        node = self._make(class_name, f"{self._source.name} {title}", role)
+        node.SetNodeReferenceID(SCAN, self._volume.GetID())
+        self._put_beside_volume(node)
+        return node
+
+    def _put_beside_volume(self, node: Any) -> None:
+        """Put a node where the volume is in the tree of patients and studies, if it is in it."""
+        hierarchy = self._scene.GetSubjectHierarchyNode()
+        item, sibling = map(hierarchy.GetItemByDataNode, (node, self._volume))
+        if item and sibling:
+            hierarchy.SetItemParent(item, hierarchy.GetItemParent(sibling))
+
+    def _color(self, display_node: Any, palette: Palette, title: str) -> None:
+        """Give a display its own colours."""
+        colors = display_node.GetColorNode()
+        if colors is None or colors.GetAttribute(ROLE) != COLORS:
+            colors = self._make("vtkMRMLColorTableNode", f"{self._source.name} {title}", COLORS)
+        fill_colors(colors, palette)
+        display_node.SetAndObserveColorNodeID(colors.GetID())
+
+    def _make(self, class_name: str, name: str, role: str) -> Any:
+        node = self._scene.AddNewNodeByClass(class_name, name)
+        self._made.append(node)
+        node.SetAttribute(ROLE, role)
+        return node
+
+
+def remove_node(scene: Any, node: Any) -> None:
+    """Remove a top node of a result and all that hangs on it, which Slicer would leave behind."""
+    if node is None or node.GetScene() is not scene:
+        return
+    for display in _displays(node):
+        colors = display.GetColorNode()
+        scene.RemoveNode(display)
+        if colors is not None and colors.GetAttribute(ROLE) == COLORS:
+            _remove_with_storage(scene, colors)
+    _remove_with_storage(scene, node)
+
+
+def _displays(node: Any) -> list[Any]:
+    if not node.IsA("vtkMRMLDisplayableNode"):
+        return []
+    displays = (node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes()))
+    return [display for display in displays if display is not None]
+
+
+def _remove_with_storage(scene: Any, node: Any) -> None:
+    storage = node.GetStorageNode()
+    scene.RemoveNode(node)
+    if storage is not None:
+        scene.RemoveNode(storage)
