@@ -1,44 +1,28 @@
-"""Colours of the token maps: own colour tables, how values meet them, and legends.
+"""Colours of the token maps: own colour tables, which are saved with the scene, and legends.
 
-A map is drawn through its window, which spreads the whole colour table over a range of values, and
-its threshold, which leaves everything outside of it clear: air, and tokens that were not scored.
+Categories are label maps, the only volumes that Slicer draws with a clearness of each colour of its
+own: kept tokens stay almost clear, those that left early are covered. In a label map 0 is
+background, so the maps that count from 0, and have air below it, are stored one higher:
+:func:`offset_of`. Shades are scalar volumes, where a threshold leaves the tokens clear that have no
+score.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from SparseSegLib.answers import TokenMap
 
 Color = tuple[float, float, float, float]
+Palette = list[tuple[str, Color]]
+"""Name and colour of each index, from 0."""
 
-CLEAR: Color = (0.0, 0.0, 0.0, 0.0)
+_COUNTS = ("depth", "reactivations")
+_CLEAR: Color = (0.0, 0.0, 0.0, 0.0)
 _TISSUE = 160 / 255  # grey on which a legend shows colours that are not opaque
-_LARGEST_LEGEND = 24  # lines that can still be read in a slice view
-
-
-@dataclass(frozen=True)
-class Palette:
-    """Colours, and the values that they stand for.
-
-    Attributes
-    ----------
-    names : tuple of str
-        What each colour means; "" where it means nothing by itself.
-    colors : tuple of Color
-        Red, green, blue and alpha from 0 to 1.
-    window : tuple of float
-        The values at the outer edges of the first and the last colour.
-    visible : tuple of float
-        The smallest and the largest value that are drawn.
-    """
-
-    names: tuple[str, ...]
-    colors: tuple[Color, ...]
-    window: tuple[float, float]
-    visible: tuple[float, float]
+_ROUNDING = 1e-6  # of the range of shades
+_TICKS = 5
 
 
 def parse_color(text: str) -> Color:
@@ -56,33 +40,37 @@ def parse_color(text: str) -> Color:
     return red, green, blue, alpha
 
 
+def has_shades(token_map: TokenMap) -> bool:
+    """Tell whether a map is a scalar volume in shades, and not a label map of categories."""
+    return token_map.type == "shades"
+
+
+def offset_of(token_map: TokenMap) -> int:
+    """Return what a map's values are raised by in its label map, where 0 is air."""
+    return 1 if token_map.kind in _COUNTS else 0
+
+
 def palette_of(token_map: TokenMap) -> Palette:
-    """Return the colours in which a map is drawn, one a value for categories."""
-    if token_map.type == "shades":
-        low, high = token_map.range
-        colors = tuple(parse_color(color) for color in token_map.colormap)
-        rounding = 1e-6 * (high - low)
-        return Palette(("",) * len(colors), colors, (low, high), (low - rounding, high + rounding))
-    meanings = {entry.value: entry for entry in token_map.legend}
-    first, last = min(meanings, default=0), max(meanings, default=0)
-    entries = [meanings.get(value) for value in range(first, last + 1)]
-    return Palette(
-        tuple(entry.text if entry else "" for entry in entries),
-        tuple(parse_color(entry.color) if entry else CLEAR for entry in entries),
-        (first - 0.5, last + 0.5),
-        (first, last),
-    )
+    """Return the colours in which a map is drawn; a label without a meaning is clear."""
+    if has_shades(token_map):
+        return [(f"{index}", parse_color(text)) for index, text in enumerate(token_map.colormap)]
+    offset = offset_of(token_map)
+    meanings = {entry.value + offset: entry for entry in token_map.legend}
+    palette: Palette = [("air", _CLEAR)]
+    for label in range(1, max(meanings, default=0) + 1):
+        entry = meanings.get(label)
+        palette.append((entry.text, parse_color(entry.color)) if entry else ("none", _CLEAR))
+    return palette
 
 
 def legend_palette(token_map: TokenMap) -> Palette:
-    """Return the colours of a map's legend: opaque, as they look on grey tissue, and no gaps."""
-    palette = palette_of(token_map)
-    if token_map.type == "shades":
-        names, colors = palette.names, palette.colors
-    else:
-        names = tuple(_line(entry.text, entry.count) for entry in token_map.legend)
-        colors = tuple(parse_color(entry.color) for entry in token_map.legend)
-    return Palette(names, tuple(map(_on_tissue, colors)), palette.window, palette.visible)
+    """Return the colours of a map's legend: as they look on grey tissue, and no gaps."""
+    if has_shades(token_map):
+        return [(name, _on_tissue(color)) for name, color in palette_of(token_map)]
+    return [
+        (_line(entry.text, entry.count), _on_tissue(parse_color(entry.color)))
+        for entry in token_map.legend
+    ]
 
 
 def fill_colors(color_node: Any, palette: Palette) -> None:
@@ -90,28 +78,20 @@ def fill_colors(color_node: Any, palette: Palette) -> None:
     was_modifying = color_node.StartModify()
     color_node.SetTypeToUser()
     color_node.SetHideFromEditors(False)
-    color_node.SetNumberOfColors(len(palette.colors))
-    for index, (name, color) in enumerate(zip(palette.names, palette.colors, strict=True)):
-        color_node.SetColor(index, name or f"{index}", *color)
+    color_node.SetNumberOfColors(len(palette))
+    for index, (name, color) in enumerate(palette):
+        color_node.SetColor(index, name, *color)
     color_node.EndModify(was_modifying)
 
 
-def dress(display_node: Any, palette: Palette) -> None:
-    """Draw a volume in a palette: crisp tokens, fixed range, the rest clear.
-
-    Parameters
-    ----------
-    display_node : vtkMRMLScalarVolumeDisplayNode
-        How the volume is drawn; it has the colours already.
-    palette : Palette
-        The values that they stand for.
-    """
+def set_range(display_node: Any, low: float, high: float) -> None:
+    """Spread the colours of a vtkMRMLScalarVolumeDisplayNode over a range; the rest is clear."""
+    rounding = _ROUNDING * (high - low)
     was_modifying = display_node.StartModify()
-    display_node.SetInterpolate(0)
     display_node.AutoWindowLevelOff()
-    display_node.SetWindowLevelMinMax(*palette.window)
+    display_node.SetWindowLevelMinMax(low, high)
     display_node.AutoThresholdOff()
-    display_node.SetThreshold(*palette.visible)
+    display_node.SetThreshold(low - rounding, high + rounding)
     display_node.SetApplyThreshold(1)
     display_node.EndModify(was_modifying)
 
@@ -126,19 +106,13 @@ def describe(legend_node: Any, token_map: TokenMap) -> None:
     token_map : TokenMap
         What it explains.
     """
-    lines = len(token_map.legend)
+    shades, lines = has_shades(token_map), len(token_map.legend)
     was_modifying = legend_node.StartModify()
     legend_node.SetTitleText(token_map.title)
-    if token_map.type == "shades":
-        legend_node.SetUseColorNamesForLabels(False)
-        legend_node.SetMaxNumberOfColors(len(token_map.colormap))
-        legend_node.SetNumberOfLabels(5)
-        legend_node.SetLabelFormat("%.2g")
-    else:
-        legend_node.SetUseColorNamesForLabels(True)
-        legend_node.SetMaxNumberOfColors(max(1, lines))
-        legend_node.SetNumberOfLabels(min(max(1, lines), _LARGEST_LEGEND))
-        legend_node.SetLabelFormat("%s")
+    legend_node.SetUseColorNamesForLabels(not shades)
+    legend_node.SetMaxNumberOfColors(len(token_map.colormap) if shades else max(1, lines))
+    legend_node.SetNumberOfLabels(_TICKS if shades else max(1, lines))
+    legend_node.SetLabelFormat("%.2f" if shades else "%s")
     legend_node.EndModify(was_modifying)
 
 
@@ -148,10 +122,6 @@ def _line(text: str, count: int | None) -> str:
 
 def _on_tissue(color: Color) -> Color:
     """Return the opaque colour that a colour over grey tissue looks like."""
-    red, green, blue, alpha = color
-    return (
-        red * alpha + _TISSUE * (1 - alpha),
-        green * alpha + _TISSUE * (1 - alpha),
-        blue * alpha + _TISSUE * (1 - alpha),
-        1.0,
-    )
+    *channels, alpha = color
+    red, green, blue = (channel * alpha + _TISSUE * (1 - alpha) for channel in channels)
+    return red, green, blue, 1.0

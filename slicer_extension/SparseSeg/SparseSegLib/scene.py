@@ -201,18 +201,20 @@ class ResultWriter:
             A result.
         key : tuple or None
             Kind and stage of the map; None, or a map that is not there, shows none and gives the
-            views back the foreground that they had.
+            views back what they showed.
         opacity : float
             From 0 to 1; :data:`OPACITY` says where to start.
         """
-        wanted = None if key is None else nodes.maps.get(key)
+        maps = set(nodes.maps.values())
+        wanted = self._scene.GetNodeByID("" if key is None else nodes.maps.get(key, ""))
         with self._blocker():
-            for node_id in nodes.maps.values():
-                self._show_legend(node_id, node_id == wanted)
-            if wanted is None or self._scene.GetNodeByID(wanted) is None:
-                self._overlay.hide(set(nodes.maps.values()))
+            if wanted is None:
+                self._overlay.hide(maps)
             else:
-                self._overlay.show(wanted, opacity, nodes.volume)
+                self._overlay.show(wanted, opacity, maps, nodes.volume)
+            # after the layers: a view draws the legend of a volume that it shows already
+            for node in filter(None, map(self._scene.GetNodeByID, maps)):
+                self._show_legend(node, node is wanted)
 
     def show_3d(self, nodes: ResultNodes, shown: bool) -> None:
         """Show the segments in 3D, made on demand; they follow each new run until hidden."""
@@ -239,9 +241,8 @@ class ResultWriter:
             if role not in (None, COLORS) and node.GetNodeReferenceID(SCAN) == volume_id:
                 yield node
 
-    def _show_legend(self, node_id: str, shown: bool) -> None:
-        node = self._scene.GetNodeByID(node_id)
-        legend = None if node is None else self._color_logic.GetColorLegendDisplayNode(node)
+    def _show_legend(self, node: Any, shown: bool) -> None:
+        legend = self._color_logic.GetColorLegendDisplayNode(node)
         if legend is not None:
             legend.SetVisibility(shown)
 

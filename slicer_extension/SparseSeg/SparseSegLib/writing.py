@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from SparseSegLib.colors import (
     Palette,
     describe,
-    dress,
     fill_colors,
+    has_shades,
     legend_palette,
+    offset_of,
     palette_of,
+    set_range,
 )
 from SparseSegLib.geometry import cropped_affine, token_ijk_to_ras
 from SparseSegLib.segments import fill_segmentation
@@ -85,23 +87,17 @@ class Writing:
 
     def map(self, grid: Grid, token_map: TokenMap, node_id: str) -> str:
         """Fill the volume of a token map, its colours and its legend, and return its ID."""
-        title = token_map.title
-        node = self._node(node_id, "vtkMRMLScalarVolumeNode", token_map.kind, title)
+        shades = has_shades(token_map)
+        class_name = "vtkMRMLScalarVolumeNode" if shades else "vtkMRMLLabelMapVolumeNode"
+        node = self._node(node_id, class_name, token_map.kind, token_map.title)
         if token_map.stage is not None:
             node.SetAttribute(STAGE, str(token_map.stage))
+        node.SetDescription(token_map.about)
         node.SetAndObserveTransformNodeID(self._volume.GetTransformNodeID())
         here = cropped_affine(node_affine(self._volume), self._source.slices)
-        fill_volume(node, token_map.data, token_ijk_to_ras(grid, self._source.affine, here))
-        if node.GetDisplayNode() is None:
-            node.CreateDefaultDisplayNodes()
-            legend = self._color_logic.AddDefaultColorLegendDisplayNode(node)
-            legend.SetVisibility(False)
-        palette = palette_of(token_map)
-        self._color(node.GetDisplayNode(), palette, f"{title} colors")
-        dress(node.GetDisplayNode(), palette)
-        legend = self._color_logic.GetColorLegendDisplayNode(node)
-        self._color(legend, legend_palette(token_map), f"{title} legend")
-        describe(legend, token_map)
+        values = token_map.data if shades else token_map.data + offset_of(token_map)
+        fill_volume(node, values, token_ijk_to_ras(grid, self._source.affine, here))
+        self._draw(node, token_map)
         return node.GetID()
 
     def table(self, answer: RunAnswer, node_id: str) -> str:
@@ -113,7 +109,7 @@ class Writing:
     def _node(self, node_id: str, class_name: str, role: str, title: str) -> Any:
         """Return a top node of the result, made if it is not there."""
         node = self._scene.GetNodeByID(node_id)
-        if node is not None:
+        if node is not None and node.IsA(class_name):
             return node
         node = self._make(class_name, f"{self._source.name} {title}", role)
         node.SetNodeReferenceID(SCAN, self._volume.GetID())
@@ -126,6 +122,20 @@ class Writing:
         item, sibling = map(hierarchy.GetItemByDataNode, (node, self._volume))
         if item and sibling:
             hierarchy.SetItemParent(item, hierarchy.GetItemParent(sibling))
+
+    def _draw(self, node: Any, token_map: TokenMap) -> None:
+        """Give a map its colours and its legend, which is hidden at first."""
+        if node.GetDisplayNode() is None:
+            node.CreateDefaultDisplayNodes()
+            self._color_logic.AddDefaultColorLegendDisplayNode(node).SetVisibility(False)
+        display = node.GetDisplayNode()
+        legend = self._color_logic.GetColorLegendDisplayNode(node)
+        self._color(display, palette_of(token_map), f"{token_map.title} colors")
+        self._color(legend, legend_palette(token_map), f"{token_map.title} legend")
+        if has_shades(token_map):
+            display.SetInterpolate(0)
+            set_range(display, *token_map.range)
+        describe(legend, token_map)
 
     def _color(self, display_node: Any, palette: Palette, title: str) -> None:
         """Give a display its own colours."""
