@@ -15,12 +15,11 @@ if TYPE_CHECKING:
     from SparseSegLib.answers import TokenMap
 
 Color = tuple[float, float, float, float]
-Palette = list[tuple[str, Color]]
-"""Name and colour of each index, from 0."""
+Palette = list[tuple[str, Color] | None]
+"""Name and colour of each index from 0; None where there is nothing to see or to explain."""
 
 _COUNTS = ("depth", "reactivations")
 _CLEAR: Color = (0.0, 0.0, 0.0, 0.0)
-_TISSUE = 160 / 255  # grey on which a legend shows colours that are not opaque
 _ROUNDING = 1e-6  # of the range of shades
 _TICKS = 5
 
@@ -51,26 +50,15 @@ def offset_of(token_map: TokenMap) -> int:
 
 
 def palette_of(token_map: TokenMap) -> Palette:
-    """Return the colours in which a map is drawn; a label without a meaning is clear."""
+    """Return the colours of a map: its table, and its legend, which leaves out what is None."""
     if has_shades(token_map):
         return [(f"{index}", parse_color(text)) for index, text in enumerate(token_map.colormap)]
     offset = offset_of(token_map)
-    meanings = {entry.value + offset: entry for entry in token_map.legend}
-    palette: Palette = [("air", _CLEAR)]
-    for label in range(1, max(meanings, default=0) + 1):
-        entry = meanings.get(label)
-        palette.append((entry.text, parse_color(entry.color)) if entry else ("none", _CLEAR))
+    entries = {entry.value + offset: entry for entry in token_map.legend}
+    palette: Palette = [None] * (max(entries, default=0) + 1)
+    for label, entry in entries.items():
+        palette[label] = (_line(entry.text, entry.count), parse_color(entry.color))
     return palette
-
-
-def legend_palette(token_map: TokenMap) -> Palette:
-    """Return the colours of a map's legend: as they look on grey tissue, and no gaps."""
-    if has_shades(token_map):
-        return [(name, _on_tissue(color)) for name, color in palette_of(token_map)]
-    return [
-        (_line(entry.text, entry.count), _on_tissue(parse_color(entry.color)))
-        for entry in token_map.legend
-    ]
 
 
 def fill_colors(color_node: Any, palette: Palette) -> None:
@@ -79,8 +67,10 @@ def fill_colors(color_node: Any, palette: Palette) -> None:
     color_node.SetTypeToUser()
     color_node.SetHideFromEditors(False)
     color_node.SetNumberOfColors(len(palette))
-    for index, (name, color) in enumerate(palette):
+    for index, entry in enumerate(palette):
+        name, color = entry or ("", _CLEAR)
         color_node.SetColor(index, name, *color)
+        color_node.SetColorDefined(index, entry is not None)
     color_node.EndModify(was_modifying)
 
 
@@ -102,7 +92,7 @@ def describe(legend_node: Any, token_map: TokenMap) -> None:
     Parameters
     ----------
     legend_node : vtkMRMLColorLegendDisplayNode
-        The legend; it has the colours of :func:`legend_palette` already.
+        The legend; it takes its colours from the display of the map.
     token_map : TokenMap
         What it explains.
     """
@@ -118,10 +108,3 @@ def describe(legend_node: Any, token_map: TokenMap) -> None:
 
 def _line(text: str, count: int | None) -> str:
     return text if count is None else f"{text} ({count:,})"
-
-
-def _on_tissue(color: Color) -> Color:
-    """Return the opaque colour that a colour over grey tissue looks like."""
-    *channels, alpha = color
-    red, green, blue = (channel * alpha + _TISSUE * (1 - alpha) for channel in channels)
-    return red, green, blue, 1.0

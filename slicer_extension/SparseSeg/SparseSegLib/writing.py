@@ -10,11 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from SparseSegLib.colors import (
-    Palette,
     describe,
     fill_colors,
     has_shades,
-    legend_palette,
     offset_of,
     palette_of,
     set_range,
@@ -31,8 +29,9 @@ if TYPE_CHECKING:
 
 ROLE, STAGE = "SparseSeg.Role", "SparseSeg.Stage"
 """Attributes: "segmentation", "table", "colors" or the kind of a map; and the stage of a map."""
-SCAN = "SparseSeg.Scan"
-"""Reference role: the volume that was segmented."""
+SCAN, OWN_COLORS = "SparseSeg.Scan", "SparseSeg.Colors"
+"""Roles of references: the volume that was segmented, and the colour table made for a map."""
+_LEGEND_SIZE = 0.3, 0.3  # of a slice view: its text can be read
 SEGMENTATION, TABLE, COLORS = "segmentation", "table", "colors"
 
 
@@ -127,23 +126,26 @@ class Writing:
         """Give a map its colours and its legend, which is hidden at first."""
         if node.GetDisplayNode() is None:
             node.CreateDefaultDisplayNodes()
-            self._color_logic.AddDefaultColorLegendDisplayNode(node).SetVisibility(False)
-        display = node.GetDisplayNode()
-        legend = self._color_logic.GetColorLegendDisplayNode(node)
-        self._color(display, palette_of(token_map), f"{token_map.title} colors")
-        self._color(legend, legend_palette(token_map), f"{token_map.title} legend")
+        display, colors = node.GetDisplayNode(), node.GetNodeReference(OWN_COLORS)
+        if colors is None:
+            name = f"{self._source.name} {token_map.title} colors"
+            colors = self._make("vtkMRMLColorTableNode", name, COLORS)
+            node.SetNodeReferenceID(OWN_COLORS, colors.GetID())
+            display.SetAndObserveColorNodeID(colors.GetID())
+        # only our own table is written to: the user may have chosen another for the display
+        fill_colors(colors, palette_of(token_map))
         if has_shades(token_map):
             display.SetInterpolate(0)
             set_range(display, *token_map.range)
-        describe(legend, token_map)
+        describe(self._legend(node), token_map)
 
-    def _color(self, display_node: Any, palette: Palette, title: str) -> None:
-        """Give a display its own colours."""
-        colors = display_node.GetColorNode()
-        if colors is None or colors.GetAttribute(ROLE) != COLORS:
-            colors = self._make("vtkMRMLColorTableNode", f"{self._source.name} {title}", COLORS)
-        fill_colors(colors, palette)
-        display_node.SetAndObserveColorNodeID(colors.GetID())
+    def _legend(self, node: Any) -> Any:
+        legend = self._color_logic.GetColorLegendDisplayNode(node)
+        if legend is None:
+            legend = self._color_logic.AddDefaultColorLegendDisplayNode(node)
+            legend.SetSize(*_LEGEND_SIZE)
+            legend.SetVisibility(False)
+        return legend
 
     def _make(self, class_name: str, name: str, role: str) -> Any:
         node = self._scene.AddNewNodeByClass(class_name, name)
@@ -156,23 +158,13 @@ def remove_node(scene: Any, node: Any) -> None:
     """Remove a top node of a result and all that hangs on it, which Slicer would leave behind."""
     if node is None or node.GetScene() is not scene:
         return
-    for display in _displays(node):
-        colors = display.GetColorNode()
-        scene.RemoveNode(display)
-        if colors is not None and colors.GetAttribute(ROLE) == COLORS:
-            _remove_with_storage(scene, colors)
-    _remove_with_storage(scene, node)
-
-
-def _displays(node: Any) -> list[Any]:
-    if not node.IsA("vtkMRMLDisplayableNode"):
-        return []
-    displays = (node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes()))
-    return [display for display in displays if display is not None]
-
-
-def _remove_with_storage(scene: Any, node: Any) -> None:
-    storage = node.GetStorageNode()
+    colors = node.GetNodeReference(OWN_COLORS)
+    storages = [user.GetStorageNode() for user in (node, colors) if user is not None]
+    displays = []
+    if node.IsA("vtkMRMLDisplayableNode"):
+        displays = [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
     scene.RemoveNode(node)
-    if storage is not None:
-        scene.RemoveNode(storage)
+    # the displays before their colours, which they would miss
+    for other in (*displays, colors, *storages):
+        if other is not None:
+            scene.RemoveNode(other)
