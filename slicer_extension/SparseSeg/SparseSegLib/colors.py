@@ -2,14 +2,17 @@
 
 Categories are label maps, the only volumes that Slicer draws with a clearness of each colour of its
 own: kept tokens stay almost clear, those that left early are covered. In a label map 0 is
-background, so the maps that count from 0, and have air below it, are stored one higher:
-:func:`offset_of`. Shades are scalar volumes, where a threshold leaves the tokens clear that have no
-score.
+background, so the maps that count from 0, and have air below it, are stored one higher. Shades are
+scalar volumes, where a threshold leaves the tokens clear that have no score; these are stored as -1
+(for a range from 0 to 1), since not every file format keeps a NaN: a NIfTI file holds 0 in its
+place, the lowest score.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from SparseSegLib.answers import TokenMap
@@ -44,18 +47,22 @@ def has_shades(token_map: TokenMap) -> bool:
     return token_map.type == "shades"
 
 
-def offset_of(token_map: TokenMap) -> int:
-    """Return what a map's values are raised by in its label map, where 0 is air."""
-    return 1 if token_map.kind in _COUNTS else 0
+def stored_values(token_map: TokenMap) -> np.ndarray:
+    """Return the values of a map as its volume holds them: see the top of this module."""
+    if has_shades(token_map):
+        low, high = token_map.range
+        return np.nan_to_num(token_map.data, nan=2 * low - high)
+    return token_map.data + _offset_of(token_map)
 
 
 def palette_of(token_map: TokenMap) -> Palette:
     """Return the colours of a map: its table, and its legend, which leaves out what is None."""
     if has_shades(token_map):
         return [(f"{index}", parse_color(text)) for index, text in enumerate(token_map.colormap)]
-    offset = offset_of(token_map)
+    offset = _offset_of(token_map)
     entries = {entry.value + offset: entry for entry in token_map.legend}
-    palette: Palette = [None] * (max(entries, default=0) + 1)
+    # one more than there are: what lies above the last is drawn as the last
+    palette: Palette = [None] * (max(entries, default=0) + 2)
     for label, entry in entries.items():
         palette[label] = (_line(entry.text, entry.count), parse_color(entry.color))
     return palette
@@ -104,6 +111,10 @@ def describe(legend_node: Any, token_map: TokenMap) -> None:
     legend_node.SetNumberOfLabels(_TICKS if shades else max(1, lines))
     legend_node.SetLabelFormat("%.2f" if shades else "%s")
     legend_node.EndModify(was_modifying)
+
+
+def _offset_of(token_map: TokenMap) -> int:
+    return 1 if token_map.kind in _COUNTS else 0
 
 
 def _line(text: str, count: int | None) -> str:

@@ -13,9 +13,9 @@ from SparseSegLib.colors import (
     describe,
     fill_colors,
     has_shades,
-    offset_of,
     palette_of,
     set_range,
+    stored_values,
 )
 from SparseSegLib.geometry import cropped_affine, token_ijk_to_ras
 from SparseSegLib.segments import fill_segmentation
@@ -94,8 +94,9 @@ class Writing:
         node.SetDescription(token_map.about)
         node.SetAndObserveTransformNodeID(self._volume.GetTransformNodeID())
         here = cropped_affine(node_affine(self._volume), self._source.slices)
-        values = token_map.data if shades else token_map.data + offset_of(token_map)
-        fill_volume(node, values, token_ijk_to_ras(grid, self._source.affine, here))
+        fill_volume(
+            node, stored_values(token_map), token_ijk_to_ras(grid, self._source.affine, here)
+        )
         self._draw(node, token_map)
         return node.GetID()
 

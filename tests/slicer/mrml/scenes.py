@@ -190,7 +190,9 @@ def values_in_world(node: Any) -> dict[tuple[float, ...], float]:
     image, matrix = node.GetImageData(), vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
     values = vtk_to_numpy(image.GetPointData().GetScalars())
-    return dict(zip(_keys(image, to_world(node) @ matrix_to_array(matrix)), values.tolist()))
+    return dict(
+        zip(_keys(image, to_world(node) @ matrix_to_array(matrix)), values.tolist(), strict=True)
+    )
 
 
 def segment_in_world(node: Any, name: str) -> set[tuple[float, ...]]:
@@ -201,7 +203,7 @@ def segment_in_world(node: Any, name: str) -> set[tuple[float, ...]]:
     image.GetImageToWorldMatrix(matrix)
     values = vtk_to_numpy(image.GetPointData().GetScalars())
     keys = _keys(image, to_world(node) @ matrix_to_array(matrix))
-    return {key for key, value in zip(keys, values.tolist()) if value}
+    return {key for key, value in zip(keys, values.tolist(), strict=True) if value}
 
 
 def expected_values(data: np.ndarray, affine: np.ndarray) -> dict[tuple[float, ...], float]:

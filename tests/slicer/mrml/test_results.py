@@ -10,10 +10,10 @@ import pytest
 pytest.importorskip("slicer_core", reason="needs Slicer's scene: run `make test-slicer`")
 
 import slicer
-from SparseSegLib.errors import SceneError
-from SparseSegLib.scene import ResultWriter, fingerprint, read_volume
 from vtk.util.numpy_support import vtk_to_numpy
 
+from SparseSegLib.errors import SceneError
+from SparseSegLib.scene import ResultWriter, fingerprint, read_volume
 from tests.slicer.mrml import scenes
 
 AFFINE = scenes.affine_with(scenes.orientations()[13])
