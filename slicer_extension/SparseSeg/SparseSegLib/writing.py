@@ -67,7 +67,7 @@ class Writing:
         at: TracebackType | None,
     ) -> None:
         if error is not None:
-            for node in reversed(self._made):
+            for node in self._made:
                 remove_node(self._scene, node)
 
     def labels(self, answer: RunAnswer, node_id: str) -> str:
@@ -126,14 +126,16 @@ class Writing:
         """Give a map its colours and its legend, which is hidden at first."""
         if node.GetDisplayNode() is None:
             node.CreateDefaultDisplayNodes()
+        # only our own table is written to: the user may have chosen another for the display
         display, colors = node.GetDisplayNode(), node.GetNodeReference(OWN_COLORS)
-        if colors is None:
+        if colors is not None:
+            fill_colors(colors, palette_of(token_map))
+        else:
             name = f"{self._source.name} {token_map.title} colors"
             colors = self._make("vtkMRMLColorTableNode", name, COLORS)
+            fill_colors(colors, palette_of(token_map))
             node.SetNodeReferenceID(OWN_COLORS, colors.GetID())
             display.SetAndObserveColorNodeID(colors.GetID())
-        # only our own table is written to: the user may have chosen another for the display
-        fill_colors(colors, palette_of(token_map))
         if has_shades(token_map):
             display.SetInterpolate(0)
             set_range(display, *token_map.range)
