@@ -63,12 +63,8 @@ class Engine:
         }
 
     def open(self, params: Open, progress: Progress, cancel: CancelToken) -> dict[str, Any]:
-        """Prepare a volume, in place of the one that is open.
-
-        The open one is given up first: its memory is needed, and should this fail, no later run
-        may answer for another scan than the host believes to be open.
-        """
-        self._session = self._dense = None
+        """Prepare a volume, in place of the one that is open."""
+        self.forget()
         info = find_model(params.model)
         name = " ".join(params.volume.name.split())[:_LONGEST_NAME] or "scan"
         progress(0, 0, "Reading the scan")
@@ -103,10 +99,15 @@ class Engine:
         segmenter = session.segmenter
         return preview_answer(preview, segmenter.rule, len(segmenter.stages), files)
 
+    def forget(self) -> None:
+        """Give up the volume that is open, if there is one."""
+        self._session = self._dense = None
+
     def close(self) -> dict[str, Any]:
         """Give the volume, the model and their memory back."""
         loaded = self._segmenter is not None
-        self._session = self._dense = self._segmenter = None
+        self.forget()
+        self._segmenter = None
         if loaded:
             from napari_sparseseg.devices import release_memory
 

@@ -79,9 +79,12 @@ class Jobs:
         self._tell(dropped)
 
     def holds(self, *, id_: Id | None = None, method: str | None = None) -> bool:
-        """Tell whether a job of this id, or of this method, waits or is worked on."""
+        """Tell whether a job of this id, or of this method, has yet to be answered."""
         with self._changed:
-            return any(id_ == job.id or method == job.message.method for job in self._all())
+            return any(
+                not job.answered and (id_ == job.id or method == job.message.method)
+                for job in self._all()
+            )
 
     def close(self, patience: float) -> Job | None:
         """Cancel everything and wait for the thread.

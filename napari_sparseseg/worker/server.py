@@ -170,6 +170,9 @@ class Server:
             self._wire.notify("progress", id=job.id, done=done, total=total, text=text)
 
         if method == "open":
+            # first of all: should it fail, no later run may answer for another scan than the
+            # host believes to be open
+            self._engine.forget()
             return self._engine.open(decode(Open, params, method), progress, job.token)
         if method == "run":
             return self._engine.run(decode(Run, params, method), files, progress, job.token)

@@ -17,7 +17,12 @@ from numpy.typing import NDArray
 
 from napari_sparseseg.volume import Volume
 
+_RUN = "import sys; from napari_sparseseg.worker.__main__ import main; main(sys.argv[1:])"
 PATIENCE = 120.0  # seconds until a test gives up; what is tested never depends on it
+
+
+MODEL = "hippocampus-mr-stp"
+CPU = {"device": "cpu", "precision": "float32"}
 
 
 class Failed(Exception):
@@ -47,10 +52,7 @@ class Host:
         folder.mkdir(exist_ok=True)
         command = [sys.executable, "-m", "napari_sparseseg.worker"]
         if code:
-            run = (
-                "import sys; from napari_sparseseg.worker.__main__ import main; main(sys.argv[1:])"
-            )
-            command = [sys.executable, "-c", f"{code}\n{run}"]
+            command = [sys.executable, "-c", f"{code}\n{_RUN}"]
         self.errors = folder.with_name(f"{folder.name}.stderr")
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
@@ -137,15 +139,18 @@ class Host:
         np.save(self.folder / name, volume.data)
         return {"data": name, "affine": volume.affine.tolist(), "name": volume.name}
 
-    def open(
-        self, volume: Volume, model: str = "hippocampus-mr-stp", **more: Any
-    ) -> dict[str, Any]:
+    def open(self, volume: Volume, model: str = MODEL, **more: Any) -> dict[str, Any]:
         """Open a scan; its file goes at once, as a host may do."""
         facts = self.scan(volume)
         try:
             return self.call("open", volume=facts, model=model, **CPU, **more)
         finally:
             (self.folder / facts["data"]).unlink()
+
+    def send_open(self, volume: Volume, /, **changed: Any) -> int:
+        """Ask to open a scan, with some of the parameters changed; gives the id."""
+        params = {"volume": self.scan(volume), "model": MODEL, **CPU, **changed}
+        return self.send("open", **params)
 
     def take(self, name: str) -> NDArray[Any]:
         """Read an array and remove its file."""
@@ -165,6 +170,3 @@ class Host:
         assert self.process.stdin is not None
         self.process.stdin.close()
         return self.process.wait(PATIENCE)
-
-
-CPU = {"device": "cpu", "precision": "float32"}
