@@ -21,8 +21,8 @@ import typer
 from benchmarks.machine import describe_machine
 from benchmarks.speed import RESULTS, existing
 from benchmarks.volumes import Cases
+from napari_sparseseg import maps
 from napari_sparseseg.analysis.patches import TokenIndex
-from napari_sparseseg.plugin import maps
 from napari_sparseseg.plugin.demo import WINDOW, check_display
 from napari_sparseseg.plugin.dock import open_dock
 from napari_sparseseg.plugin.layers import is_result

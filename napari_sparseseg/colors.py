@@ -22,6 +22,9 @@ _SHALLOW_TO_DEEP = ("#44015480", "#3b528b80", "#21918c80", "#5ec96280", "#fde725
 # Counts from 0: nothing to see, then ever hotter.
 NEVER = "#2b3a6758"
 _ONCE_TO_OFTEN = ("#ffe08a98", "#f77f00a8", "#b3001bb8")
+SHADES = "inferno"
+"""Colormap of scores from 0 to 1, by the name that napari and matplotlib share."""
+SHADES_OPACITY = 0.5
 CHOSEN = "#00e5ffb0"
 """The token that was clicked on; no other map has this cyan."""
 DIFFERENCES = ("#56b4e9", "#d55e00", "#f0e442")
@@ -41,6 +44,15 @@ def depths(blocks: int) -> list[str]:
 def counts(largest: int) -> list[str]:
     """Return a colour for each count from 0 to ``largest``."""
     return [NEVER, *_ramp(_ONCE_TO_OFTEN, largest)]
+
+
+def shades() -> list[str]:
+    """Return the 256 colours of scores from 0 to 1, with their opacity."""
+    from matplotlib import colormaps
+
+    opaque = colormaps[SHADES](np.arange(256), bytes=True)[:, :3]
+    alpha = round(255 * SHADES_OPACITY)
+    return [f"#{bytes(color).hex()}{alpha:02x}" for color in opaque]
 
 
 def over_grey(color: str) -> str:

@@ -10,7 +10,7 @@ from functools import cache
 
 import torch
 
-from napari_sparseseg.errors import DeviceError
+from napari_sparseseg.errors import DeviceError, OutOfMemory
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -119,17 +119,42 @@ def memory_errors() -> Iterator[None]:
 
     Raises
     ------
-    DeviceError
+    OutOfMemory
         If the GPU ran out of memory; what it held for nobody is given back.
     """
     try:
         yield
     except torch.OutOfMemoryError as error:
         torch.cuda.empty_cache()
-        raise DeviceError(
+        raise OutOfMemory(
             "The graphics card ran out of memory; close other programs that use it or choose "
             "the CPU."
         ) from error
+
+
+def release_memory() -> None:
+    """Give back the memory of graphics cards that nothing uses any more."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def device_memory(name: str) -> dict[str, int | None]:
+    """Return the memory of a processor in MB, None for that of the CPU.
+
+    Parameters
+    ----------
+    name : str
+        An identifier that :func:`available_devices` lists.
+
+    Returns
+    -------
+    dict
+        "memory_mb" in all, and "free_mb" for this process and others.
+    """
+    if not name.startswith("cuda"):
+        return {"memory_mb": None, "free_mb": None}
+    free, total = torch.cuda.mem_get_info(name)
+    return {"memory_mb": total // 2**20, "free_mb": free // 2**20}
 
 
 class PeakMemory:

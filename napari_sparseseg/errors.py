@@ -27,5 +27,9 @@ class DeviceError(SparseSegError):
     """The requested processor is unknown or not available."""
 
 
+class OutOfMemory(DeviceError):
+    """A processor has too little memory for what was asked of it."""
+
+
 class Cancelled(SparseSegError):
     """The user stopped the run; nothing of it is kept."""

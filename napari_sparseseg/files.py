@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 """File name endings that can be read and written."""
 
+TEMPORARY = ".sparseseg-"
+"""How the names of files begin that are not finished, or that wait to be put back."""
+
 _ITK_FORMATS = {
     ".nrrd": "NrrdImageIO",
     ".nhdr": "NrrdImageIO",
@@ -125,7 +128,9 @@ def _check_source(path: Path, suffix: str) -> None:
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+def atomic_path(
+    path: str | os.PathLike[str], *, overwrite: bool = False, durable: bool = True
+) -> Iterator[Path]:
     """Give a temporary path that becomes `path` when the block succeeds.
 
     Parameters
@@ -134,6 +139,8 @@ def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = False) -> Ite
         The file to write, in an existing folder.
     overwrite : bool
         Replace an existing file.
+    durable : bool
+        Wait until it is on the disk; a file that is read at once and then removed need not be.
 
     Yields
     ------
@@ -149,21 +156,22 @@ def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = False) -> Ite
     """
     path = Path(path)
     suffixes = path.suffixes[-2:] if path.suffix.lower() == ".gz" else path.suffixes[-1:]
-    with _replaced(path, "".join(suffixes), overwrite) as temporary:
+    with _replaced(path, "".join(suffixes), overwrite, durable) as temporary:
         yield temporary
 
 
 @contextmanager
-def _replaced(path: Path, suffix: str, overwrite: bool) -> Iterator[Path]:
+def _replaced(path: Path, suffix: str, overwrite: bool, durable: bool = True) -> Iterator[Path]:
     """Do the work of `atomic_path` with a chosen suffix of the temporary file."""
-    temporary = path.parent / f".sparseseg-{uuid.uuid4().hex}{suffix}"
+    temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}{suffix}"
     try:
         _check_target(path, overwrite)
         # Not tempfile: its files are private, this one shall have the usual permissions.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
-        with open(temporary, "rb+") as stream:
-            os.fsync(stream.fileno())
+        if durable:
+            with open(temporary, "rb+") as stream:
+                os.fsync(stream.fileno())
         _check_target(path, overwrite)  # another program may have written it meanwhile
         os.replace(temporary, path)
     except OSError as error:

@@ -305,9 +305,17 @@ def controls() -> tuple[str, ...]:
     return tuple(method.name for method in METHODS.values() if method.is_control)
 
 
+def rule_of(method: str, sparsifier: str) -> Method:
+    """Return the rule in force when a sparsifier decides for a model of a method.
+
+    A control that mimics goes by the rule whose place it takes: its setting, stages and maps.
+    """
+    return METHODS[method if METHODS[sparsifier].mimics else sparsifier]
+
+
 def control_of(method: str, sparsifier: str) -> Control | None:
     """Return the setting in force when a sparsifier decides for a model of a method."""
-    return METHODS[method if METHODS[sparsifier].mimics else sparsifier].control
+    return rule_of(method, sparsifier).control
 
 
 def check_sparsifier(name: str, method: str, model: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from napari_sparseseg.devices import memory_errors, resolve_device, resolve_precision
 from napari_sparseseg.means import Means
-from napari_sparseseg.methods import Control, check_sparsifier, control_of
+from napari_sparseseg.methods import Control, Method, check_sparsifier, rule_of
 from napari_sparseseg.network.sparsifiers import make_control
 from napari_sparseseg.placement import OVERLAP
 from napari_sparseseg.progress import CancelToken, Progress, silent
@@ -89,9 +89,19 @@ class Segmenter:
         return str(self.dtype).removeprefix("torch.")
 
     @property
+    def rule(self) -> Method:
+        """The rule in force: it says what the setting is and what maps there are."""
+        return rule_of(self.info.method, self.sparsifier)
+
+    @property
     def control(self) -> Control | None:
         """Declaration of the setting, None if there is none."""
-        return control_of(self.info.method, self.sparsifier)
+        return self.rule.control
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """Number of encoder blocks before each place where the rule decides."""
+        return self.network.sparsifier.stages()
 
     def open(
         self,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_sparseseg.errors import OutputError
-from napari_sparseseg.files import atomic_path
+from napari_sparseseg.files import TEMPORARY, atomic_path
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _remembered(files: Iterable[Path]) -> Iterator[Callable[[], None]]:
     try:
         for file in files:
             if os.path.lexists(file):
-                older[file] = file.with_name(f".sparseseg-{uuid.uuid4().hex}")
+                older[file] = file.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
                 _duplicate(file, older[file])
         yield put_back
     finally:

@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from napari_sparseseg.plugin.catalog import Choice, Task, task_of_file, tasks
+from napari_sparseseg.catalog import Choice, Task, task_of_file, tasks
 from napari_sparseseg.plugin.chooser import OWN_RULE, MethodChooser
 from napari_sparseseg.plugin.setting import SettingSlider
 from napari_sparseseg.weights import DEFAULT_MODEL, ModelInfo

@@ -21,9 +21,9 @@ from napari_sparseseg.plugin.panels import Message, ScrollingColumn
 from napari_sparseseg.plugin.result_view import ResultView
 from napari_sparseseg.plugin.runner import Answer, Request, Runner, Work
 from napari_sparseseg.plugin.shown import Shown
-from napari_sparseseg.plugin.words import origin
 from napari_sparseseg.report import NOTICE
 from napari_sparseseg.weights import find_model, models
+from napari_sparseseg.words import origin
 
 if TYPE_CHECKING:
     import napari

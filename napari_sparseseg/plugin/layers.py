@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sparseseg import colors
-from napari_sparseseg.plugin import maps
+from napari_sparseseg import colors, maps
 from napari_sparseseg.plugin.geometry import Scan, TokenPlacement, transform_of
 
 if TYPE_CHECKING:
@@ -24,8 +23,8 @@ ROLES = ("importance", "dependencies", "kept", "depth", "reactivations", TOKENS,
 """The layers that a result can have, from the bottom up; of the maps those that its trace has."""
 
 _SHADES = {
-    "colormap": "inferno", "contrast_limits": (0, 1), "interpolation2d": "nearest",
-    "blending": "translucent", "opacity": 0.5,
+    "colormap": colors.SHADES, "contrast_limits": (0, 1), "interpolation2d": "nearest",
+    "blending": "translucent", "opacity": colors.SHADES_OPACITY,
 }  # fmt: skip
 _CONTOUR = 1  # voxels: at two, small structures are all line
 _KEPT_OPACITY = 0.5  # so that the contours of a kept result can be told from those of the new one
@@ -261,7 +260,8 @@ class ResultLayers:
             if kind in self:
                 entries = maps.legend_of(trace, kind)
                 if kind == "kept":
-                    entries = maps.preview_legend(trace.left_stage, trace) + entries
+                    ahead = maps.preview_legend(trace.left_stage, len(trace.stages), trace.fate)
+                    entries = ahead + entries
                 known = {entry.value: entry.color for entry in entries}
                 # napari draws a negative value like 0 unless it has a colour of its own
                 self[kind].colormap = _colormap({maps.AIR: "transparent", **known})

@@ -14,11 +14,11 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
 )
 
+from napari_sparseseg import maps
 from napari_sparseseg.methods import View
-from napari_sparseseg.plugin import maps
 from napari_sparseseg.plugin.panels import Legend
-from napari_sparseseg.plugin.words import dependency_note, stage_choices
 from napari_sparseseg.tokens import TokenTrace
+from napari_sparseseg.words import dependency_note, stage_choices
 
 _COLUMNS = 2
 

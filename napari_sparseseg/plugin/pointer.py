@@ -10,7 +10,7 @@ import numpy as np
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QLabel
 
-from napari_sparseseg.plugin.words import describe
+from napari_sparseseg.words import describe
 
 if TYPE_CHECKING:
     import napari

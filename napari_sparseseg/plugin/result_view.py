@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_sparseseg.plugin import maps
+from napari_sparseseg import maps
 from napari_sparseseg.plugin.map_panel import MapPanel
 from napari_sparseseg.plugin.panels import Results, Structures, summary
 from napari_sparseseg.plugin.pointer import Pointer
@@ -95,10 +95,11 @@ class ResultView(QWidget):
         if self._shown is None:
             return
         trace = self._shown.result.trace
-        states = maps.preview_map(preview, trace)
+        stages = len(trace.stages)
+        states = maps.preview_map(preview, stages)
         self._shown.layers.preview(states)
         if self.maps.current() == "kept":
-            self.maps.explain_preview(maps.preview_legend(states, trace))
+            self.maps.explain_preview(maps.preview_legend(states, stages, trace.fate))
 
     def restore(self) -> None:
         """Take back what slider moves showed ahead of their result."""

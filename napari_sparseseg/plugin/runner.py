@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_sparseseg.catalog import Choice
 from napari_sparseseg.errors import Cancelled
-from napari_sparseseg.plugin.catalog import Choice
 from napari_sparseseg.plugin.geometry import Scan
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from napari_sparseseg.plugin.catalog import Choice
+from napari_sparseseg.catalog import Choice
 from napari_sparseseg.plugin.layers import ResultLayers
 from napari_sparseseg.plugin.runner import Answer, Request
 

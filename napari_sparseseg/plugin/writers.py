@@ -8,8 +8,8 @@ import numpy as np
 
 from napari_sparseseg.errors import OutputError
 from napari_sparseseg.files import write_volume
+from napari_sparseseg.maps import KINDS
 from napari_sparseseg.plugin.geometry import assumed_affine, turned
-from napari_sparseseg.plugin.maps import KINDS
 from napari_sparseseg.volume import Volume
 
 

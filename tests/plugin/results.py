@@ -10,8 +10,8 @@ from napari.components import ViewerModel
 from napari.layers import Image, Layer
 from nibabel.orientations import apply_orientation, inv_ornt_aff
 
+from napari_sparseseg import maps
 from napari_sparseseg.canonical import ModelSpace
-from napari_sparseseg.plugin import maps
 from napari_sparseseg.plugin.geometry import Scan
 from napari_sparseseg.plugin.layers import ResultLayers
 from napari_sparseseg.plugin.readers import image_layer

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from napari_sparseseg.catalog import Choice, tasks
 from napari_sparseseg.methods import METHODS, controls
-from napari_sparseseg.plugin.catalog import Choice, tasks
 from napari_sparseseg.plugin.controls import Controls
 from napari_sparseseg.weights import ModelInfo, models
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from napari.layers import Layer
 
-from napari_sparseseg.plugin import maps
+from napari_sparseseg import maps
 from napari_sparseseg.plugin.panels import ScrollingColumn
 from napari_sparseseg.plugin.sample import icbm152_t1
 from napari_sparseseg.volume import Volume

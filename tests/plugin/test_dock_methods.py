@@ -11,10 +11,10 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QFileDialog
 
+from napari_sparseseg import maps
 from napari_sparseseg.methods import METHODS
-from napari_sparseseg.plugin import maps
-from napari_sparseseg.plugin.words import origin
 from napari_sparseseg.volume import Volume
+from napari_sparseseg.words import origin
 
 from .conftest import METHOD_SETTINGS, WAIT, ball, write_model
 from .window import (

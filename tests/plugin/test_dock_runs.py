@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_sparseseg.plugin import maps
+from napari_sparseseg import maps
 from napari_sparseseg.volume import Volume
 
 from .conftest import WAIT

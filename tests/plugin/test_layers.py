@@ -7,7 +7,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Layer
 
-from napari_sparseseg.plugin import maps
+from napari_sparseseg import maps
 from napari_sparseseg.plugin.geometry import Scan, TokenPlacement
 from napari_sparseseg.plugin.layers import ResultLayers, is_result
 from napari_sparseseg.plugin.readers import image_layer
@@ -89,8 +89,9 @@ def test_preview_is_taken_back():
     trace = layers.result.trace
     preview = np.where(trace.air, 0, 2).astype(np.uint8)
 
-    layers.preview(maps.preview_map(preview, trace))
-    (entry,) = [e for e in maps.preview_legend(layers["kept"].data, trace) if e.text == "goes on"]
+    layers.preview(maps.preview_map(preview, 3))
+    legend = maps.preview_legend(layers["kept"].data, 3, trace.fate)
+    (entry,) = [e for e in legend if e.text == "goes on"]
     assert set(np.unique(layers["kept"].data)) == {0, entry.value}
     assert entry.value not in [e.value for e in maps.kept_legend(trace)]
     assert layers["kept"].get_color(entry.value)[3] > 0

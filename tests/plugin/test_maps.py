@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_sparseseg import colors
+from napari_sparseseg import colors, maps, words
 from napari_sparseseg.methods import METHODS
-from napari_sparseseg.plugin import maps, words
 from napari_sparseseg.tokens import TokenGrid, TokenTrace
 
 from .traces import make_trace, muting_trace, skipping_trace

@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
-from napari_sparseseg.plugin import maps
+from napari_sparseseg import maps
 from napari_sparseseg.plugin.readers import image_layer
 from napari_sparseseg.plugin.runner import THREAD_NAME
 from napari_sparseseg.volume import Volume

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from napari_sparseseg.analysis.inspection import DENSE
+from napari_sparseseg.catalog import Choice
 from napari_sparseseg.errors import SparseSegError
 from napari_sparseseg.methods import METHODS, controls
-from napari_sparseseg.plugin.catalog import Choice
 from napari_sparseseg.plugin.runner import Request
 from napari_sparseseg.plugin.shown import Shown, twin_of
 from napari_sparseseg.weights import ModelInfo, models

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from napari_sparseseg.analysis.patches import Box, TokenIndex
 from napari_sparseseg.fates import fate_map, fate_names
-from napari_sparseseg.plugin.words import stage_choices
 from napari_sparseseg.tokens import TokenGrid, TokenTrace
+from napari_sparseseg.words import stage_choices
 
 if TYPE_CHECKING:
     from napari_sparseseg.session import Segmentation

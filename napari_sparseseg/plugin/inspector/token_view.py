@@ -14,10 +14,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sparseseg import maps
 from napari_sparseseg.colors import over_grey
 from napari_sparseseg.fates import fate_names
 from napari_sparseseg.methods import METHODS
-from napari_sparseseg.plugin import maps
 from napari_sparseseg.plugin.inspector.neighbours import Neighbours
 from napari_sparseseg.plugin.inspector.patch import Slice
 from napari_sparseseg.plugin.inspector.pictures import BlockStrip, MixBars, Pictures
@@ -28,8 +28,8 @@ from napari_sparseseg.plugin.inspector.token_facts import (
     box_words,
     place_words,
 )
-from napari_sparseseg.plugin.words import times
 from napari_sparseseg.tokens import TokenTrace
+from napari_sparseseg.words import times
 
 _AIR = "#000000"
 _TABLE = 300  # pixels: ranks of four digits fit, and all words

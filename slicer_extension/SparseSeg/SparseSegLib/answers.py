@@ -170,8 +170,8 @@ def read_run(result: Mapping[str, Any], folder: Path, grid: Grid) -> RunAnswer:
         raise AnswerError(f"run: {error!r}") from error
 
 
-def read_map(result: Mapping[str, Any], folder: Path) -> TokenMap:
-    """Make a map of a ``preview`` result, and delete its file.
+def read_map(result: Mapping[str, Any], folder: Path) -> TokenMap | None:
+    """Make a map of a ``preview`` result, and delete its file; None if there is nothing to show.
 
     Raises
     ------
@@ -179,7 +179,7 @@ def read_map(result: Mapping[str, Any], folder: Path) -> TokenMap:
         If the result is not as the protocol says.
     """
     try:
-        return _map(result["map"], folder)
+        return None if result["map"] is None else _map(result["map"], folder)
     except (KeyError, TypeError, ValueError) as error:
         raise AnswerError(f"preview: {error!r}") from error
 

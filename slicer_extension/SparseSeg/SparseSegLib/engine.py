@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from SparseSegLib.answers import AnswerError, Grid, TokenMap, read_grid, read_map, read_run
 from SparseSegLib.failures import WorkerError
 from SparseSegLib.jobs import Job, Launch, Setup
@@ -240,7 +241,7 @@ class Engine:
             except AnswerError as error:
                 self._break_off(error)
                 return
-            if self._grid is not None:
+            if shown is not None and self._grid is not None:
                 on_map(shown, self._grid)
             self._ask_preview()
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+
 from SparseSegLib.answers import RunAnswer
 from SparseSegLib.runner import Refusal, Step
 

@@ -75,7 +75,7 @@ class Worker:
     clock : callable
         Seconds that never run backwards.
     on_log : callable
-        Gets each line for the log.
+        See the attribute.
     grace : float
         Seconds that a cancelled request may take to stop.
 
@@ -85,6 +85,8 @@ class Worker:
         The private folder of the running process; it is deleted with all in it when that ends.
     facts : dict
         What the engine said of itself: version, Python and notice.
+    on_log : callable
+        Gets each line for the log.
     """
 
     def __init__(
@@ -96,7 +98,7 @@ class Worker:
     ) -> None:
         self.folder: Path | None = None
         self.facts: dict[str, Any] = {}
-        self._open_process, self._clock, self._on_log = open_process, clock, on_log
+        self._open_process, self._clock, self.on_log = open_process, clock, on_log
         self._grace = grace
         self._process: ChildProcess | None = None
         self._pending: dict[int, _Pending] = {}
@@ -259,7 +261,7 @@ class Worker:
                 self._take(text)
             else:
                 self._errors.append(text)
-                self._on_log(text)
+                self.on_log(text)
             if self._process is not process:  # it broke off, or a callback stopped it
                 return
 
@@ -288,7 +290,7 @@ class Worker:
     def _notification(self, method: str, params: dict[str, Any]) -> Callable[[], None]:
         if method == "log":
             text = str(params["text"])
-            return lambda: self._on_log(text)
+            return lambda: self.on_log(text)
         if method == "progress" and params["id"] not in self._cancelled_at:
             step = int(params["done"]), int(params["total"]), str(params["text"])
             pending = self._pending.get(params["id"])

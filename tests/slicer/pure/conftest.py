@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from SparseSegLib.engine import Engine
 from SparseSegLib.jobs import Job, Launch, Scan, Setup
 from SparseSegLib.runner import Worker

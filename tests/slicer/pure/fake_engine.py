@@ -24,6 +24,43 @@ KEPT_LEGEND = [
     {"value": 2, "text": "kept", "color": "#fde725ff", "count": 7},
 ]
 
+KEEP_RATIO = {"name": "keep ratio", "low": 0.05, "step": 0.05, "about": "How much is kept"}
+EXIT = {"name": "exit threshold", "low": 0.5, "step": 0.01, "about": "From where tokens exit"}
+
+
+def model(name: str, title: str, method: str, control: dict | None, setting: float) -> dict:
+    return {
+        "name": name,
+        "title": title,
+        "task": name.rpartition("-")[0],
+        "task_title": title,
+        "method": method,
+        "method_title": method.upper(),
+        "about": "What the method does.",
+        "source": "",
+        "modality": "CT of the neck" if "neck" in name else "MR of the head",
+        "structures": ["parotid gland"] if "neck" in name else ["thalamus", "caudate"],
+        "colors": ["#ff0000"],
+        "spacing": 2.0,
+        "license": "Apache-2.0",
+        "size_mb": 23.1,
+        "default_setting": setting,
+        "control": control,
+        "seconds": {"cpu": 0.4 if name == "brain-stp" else None, "gpu": None},
+    }
+
+
+MODELS = [
+    model("brain-stp", "Brain, STP", "stp", KEEP_RATIO, 0.5),
+    model("brain-dtop", "Brain, DToP", "dtop", EXIT, 0.9),
+    model("brain-dense", "Brain, Dense", "dense", None, 1.0),
+    model("neck-stp", "Neck, STP", "stp", KEEP_RATIO, 0.4),
+]
+CONTROLS = [
+    {"name": name, "title": name.title(), "about": f"About {name}."}
+    for name in ("random", "truncated", "none")
+]
+
 
 class FakeEngine:
     """Answers one request after the other; cancels are seen while it works."""
@@ -35,6 +72,7 @@ class FakeEngine:
         self.cancelled: set[int] = set()
         self.newest = 0
         self.scan: np.ndarray | None = None
+        self.model = self.sparsifier = ""
         threading.Thread(target=self.read, daemon=True).start()
 
     def read(self) -> None:
@@ -88,11 +126,22 @@ class FakeEngine:
         return {"protocol": 2 if other else protocol, "version": "0", "python": "3", "notice": ""}
 
     def on_models(self) -> dict:
-        return {"models": [], "default": "m", "controls": []}
+        return {"models": MODELS, "default": "brain-stp", "controls": CONTROLS}
 
-    def on_open(self, volume: dict, model: str, device: str, **_: object) -> dict:
+    def on_devices(self) -> dict:
+        return {
+            "devices": [
+                {"name": "cuda:0", "title": "A card (24 GiB)", "memory_mb": 24576, "free_mb": 2048},
+                {"name": "cpu", "title": "CPU (2 threads)", "memory_mb": None, "free_mb": None},
+            ]
+        }
+
+    def on_open(
+        self, volume: dict, model: str, device: str, precision: str, sparsifier: str
+    ) -> dict:
         self.scan = np.load(self.folder / volume["data"])
-        grid = {"shape": [2, 2, 2], "patch": [8, 8, 8], "affine": np.eye(4).tolist()}
+        self.model, self.sparsifier = model, sparsifier
+        grid = {"shape": [2, 2, 2], "patch": [8, 8, 8], "affine": volume["affine"]}
         return {"grid": grid, "control": None, "device": "cpu", "precision": "float32"}
 
     def on_run(self, setting: float | None, compare_dense: bool) -> dict:
@@ -113,8 +162,25 @@ class FakeEngine:
                 }
             ],
             "maps": [self.kept_map()],
-            "report": {"model": "m", "setting": {"name": "keep ratio", "value": setting}},
+            "report": self.report(labels, setting),
         }
+
+    def report(self, labels: np.ndarray, setting: float | None) -> dict:
+        return {
+            "notice": "",
+            "model": self.model,
+            "method": "stp",
+            "sparsifier": self.sparsifier or "stp",
+            "setting": None if setting is None else {"name": "keep ratio", "value": setting},
+            "device": "cpu",
+            "precision": "float32",
+            "tokens": {
+                "total": 8, "air": 0, "kept": 7, "pruned": 1, "exited": 0, "reactivated": 0,
+            },
+            "gmacs": {"run": 1.0, "dense": 2.0, "encoder": 1.0, "encoder_dense": 2.0},
+            "seconds": {"total": 0.5, "preprocess": 0.1, "sparse_network": 0.4},
+            "peak_memory_mb": None,
+        }  # fmt: skip
 
     def on_preview(self, setting: float) -> dict:
         return {"map": self.kept_map()}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from SparseSegLib import engine as engine_module
 from SparseSegLib.engine import Engine
 from SparseSegLib.jobs import Launch, Scan

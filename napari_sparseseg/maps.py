@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from napari_sparseseg import colors
 from napari_sparseseg.fates import fate_map, fate_names, stage_name
-from napari_sparseseg.methods import MapKind, View
-from napari_sparseseg.plugin.words import times
+from napari_sparseseg.methods import Fate, MapKind, View
 from napari_sparseseg.tokens import TokenTrace
+from napari_sparseseg.words import times
 
 KINDS: tuple[MapKind, ...] = get_args(MapKind)
 SHADED = ("importance", "dependencies")
@@ -78,16 +78,24 @@ def kept_legend(trace: TokenTrace) -> list[Entry]:
     ]
 
 
-def preview_map(preview: NDArray[np.uint8], trace: TokenTrace) -> NDArray[np.uint8]:
-    """Return a session's preview in values that :func:`kept_map` leaves free or shares."""
-    return np.array([0, 1, len(trace.stages) + 3], dtype=np.uint8)[preview]
+def preview_map(preview: NDArray[np.uint8], stages: int) -> NDArray[np.uint8]:
+    """Return a session's preview in values that :func:`kept_map` leaves free or shares.
+
+    Parameters
+    ----------
+    preview : ndarray
+        What ``Session.preview`` returns.
+    stages : int
+        Number of stages.
+    """
+    return np.array([0, 1, stages + 3], dtype=np.uint8)[preview]
 
 
-def preview_legend(states: NDArray[np.uint8], trace: TokenTrace) -> list[Entry]:
-    """List the values of :func:`preview_map`."""
-    goes_on, stages = len(trace.stages) + 3, max(1, len(trace.stages))
+def preview_legend(states: NDArray[np.uint8], stages: int, fate: Fate) -> list[Entry]:
+    """List the values of :func:`preview_map`, for a rule with so many stages and this fate."""
+    goes_on, first = stages + 3, colors.left(max(1, stages))[0]
     return [
-        Entry(1, f"{trace.fate} at stage 1", colors.left(stages)[0], int((states == 1).sum())),
+        Entry(1, f"{fate} at stage 1", first, int((states == 1).sum())),
         Entry(goes_on, "goes on", colors.GOES_ON, int((states == goes_on).sum())),
     ]
 
