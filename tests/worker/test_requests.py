@@ -111,6 +111,25 @@ def test_cancelled_opening_leaves_no_scan_open(start: Callable[..., Host], scan:
     assert host.failure(host.send("run")).kind == "input"
 
 
+def test_work_that_cannot_stop_is_cancelled_all_the_same(start: Callable[..., Host]) -> None:
+    slow = """
+import napari_sparseseg.weights as weights, threading
+def find(name):
+    threading.Event().wait(0.5)
+    raise ValueError("too late")
+weights.find_model = find
+"""
+    host = start(slow).greet()
+    opening = host.send("open", volume={"data": "a.npy", "affine": np.eye(4).tolist()}, model="m")
+    devices = host.send("devices")
+    host.call("models")
+
+    host.notify("cancel", id=opening)
+    assert host.failure(opening).kind == "cancelled"
+    host.notify("cancel", id=devices)
+    assert host.failure(devices).kind == "cancelled"
+
+
 @pytest.mark.parametrize(
     ("changed", "kind", "told"),
     [
