@@ -22,7 +22,7 @@ SWITCHES = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update",
 )  # fmt: skip
-WAIT_SECONDS = 90  # a machine may be busy
+WAIT_SECONDS = 300  # a machine may be busy
 
 
 @pytest.fixture(scope="session")
