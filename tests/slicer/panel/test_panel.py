@@ -382,6 +382,50 @@ def test_kept_result_stays_under_its_own_name_and_the_next_run_makes_another(ben
     assert "(" not in names[1]
 
 
+def test_region_limits_what_is_sent_and_none_sends_all(bench):
+    import slicer
+
+    volume = bench.volume()
+    region = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
+    region.SetXYZ(4, 8, 8)
+    region.SetSize(8, 16, 16)
+    bench.ui.region.setCurrentNode(region)
+    assert bench.parameters.region is region
+    bench.apply()
+    assert bench.runs.shown[volume.GetID()].answer.labels.shape == (9, 16, 16)
+    bench.ui.region.setCurrentNode(None)
+    bench.apply()
+
+    assert bench.runs.shown[volume.GetID()].answer.labels.shape == (16, 16, 16)
+
+
+def test_region_beside_the_volume_is_told(bench):
+    import slicer
+
+    bench.volume()
+    region = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
+    region.SetXYZ(400, 0, 0)
+    region.SetSize(8, 8, 8)
+    bench.ui.region.setCurrentNode(region)
+    bench.apply()
+
+    assert bench.ui.message.text.startswith("The region lies outside of the volume")
+    assert results() == []
+
+
+def test_edited_volume_is_sent_again(bench):
+    import numpy as np
+
+    volume = bench.volume()
+    bench.apply()
+    from SparseSegLib.volumes import fill_volume
+
+    fill_volume(volume, np.ones((16, 16, 16), np.float32), np.eye(4))
+    bench.apply()
+
+    assert bench.runs.shown[volume.GetID()].answer.labels.all()
+
+
 def test_each_volume_shows_its_own_result(bench):
     first, second = bench.volume("first"), bench.volume("second")
     bench.parameters.inputVolume = first
