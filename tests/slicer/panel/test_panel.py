@@ -267,6 +267,24 @@ def test_slider_takes_name_range_and_default_of_the_model(bench):
     assert ui.setting.value == pytest.approx(0.8)
 
 
+def test_default_between_two_steps_is_what_runs_until_the_slider_moves(bench):
+    volume, ui = bench.volume(), bench.ui
+    ui.model.setCurrentIndex(ui.model.findData("neck-stp"))
+    bench.apply()
+    assert bench.runs.shown[volume.GetID()].order.setting == 0.42
+    ui.setting.setValue(0.47)
+
+    assert bench.parameters.setting == pytest.approx(0.45)
+
+
+def test_panel_is_narrow_enough_for_slicers_module_panel(bench):
+    bench.widget.parent.resize(100, 100)
+    bench.widget.parent.show()
+    bench.process_events()
+
+    assert bench.widget.parent.width <= 420
+
+
 def test_controls_that_have_no_setting_switch_the_slider_off(bench):
     bench.ui.controlTruncated.click()
     assert not bench.ui.setting.enabled
