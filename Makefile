@@ -41,7 +41,7 @@ test: virtual-libraries setup  ## run every test, those of the window on a virtu
 	scripts/virtual-display .venv/bin/pytest --no-xvfb $(PYTEST_ARGS)
 
 # `make test` runs of tests/slicer what needs no environment of its own; this runs all of it.
-slicer-pytest = bin/pytest -c tests/slicer/environments.ini --rootdir . $(PYTEST_ARGS)
+slicer-pytest = bin/pytest -c tests/slicer/environments.ini --rootdir . --confcutdir . $(PYTEST_ARGS)
 test-slicer: libraries setup  ## run the tests of the 3D Slicer module, in two environments of their own
 	@scripts/slicer-environments
 	QT_QPA_PLATFORM=offscreen .venv-slicer/$(slicer-pytest) tests/slicer --ignore tests/slicer/browser
