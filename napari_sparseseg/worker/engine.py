@@ -63,8 +63,7 @@ class Engine:
         }
 
     def open(self, params: Open, progress: Progress, cancel: CancelToken) -> dict[str, Any]:
-        """Prepare a volume, in place of the one that is open."""
-        self.forget()
+        """Prepare a volume; :meth:`forget` the one before first, whose memory may be needed."""
         info = find_model(params.model)
         name = " ".join(params.volume.name.split())[:_LONGEST_NAME] or "scan"
         progress(0, 0, "Reading the scan")

@@ -22,7 +22,7 @@ from napari_sparseseg.worker.failures import (
 from napari_sparseseg.worker.folder import Files, Folder
 from napari_sparseseg.worker.jobs import Job, Jobs
 from napari_sparseseg.worker.params import Hello, Nothing, Open, Preview, Run, decode
-from napari_sparseseg.worker.wire import PROTOCOL, Id, Message, Wire, parse
+from napari_sparseseg.worker.wire import PROTOCOL, Id, Message, Wire, is_id, parse
 
 AT_ONCE = ("hello", "models", "preview", "shutdown")
 IN_TURN = ("devices", "open", "run", "close")
@@ -74,16 +74,16 @@ class Server:
         """Cancel everything, and remove the files that nobody was told of."""
         if self._stopped:
             return
-        self._stopped = True
         stuck = self._jobs.close(_PATIENCE)
         if stuck is not None and self._claim(stuck):
             self._fail(stuck.id, _cancelled())
         self._folder.close()
+        self._stopped = True  # not before: a signal may have broken off an earlier attempt
 
     def _note(self, message: Message) -> None:
         """Follow a notification; there is only one."""
         id_ = message.params.get("id")
-        if message.method == "cancel" and isinstance(id_, str | int):
+        if message.method == "cancel" and is_id(id_):
             self._jobs.cancel(id_)
         else:
             text = f"The notification '{message.method}' was ignored."

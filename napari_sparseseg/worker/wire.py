@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeGuard
 
 from napari_sparseseg.worker.failures import INVALID_REQUEST, PARSE, Failure, Refusal
 
@@ -76,9 +76,14 @@ def parse(line: bytes) -> Message:
         raise _no_request("'method' is not a string")
     if not isinstance(params, dict):
         raise _no_request("'params' is not an object")
-    if "id" in data and (isinstance(id_, bool) or not isinstance(id_, str | int)):
+    if "id" in data and not is_id(id_):
         raise _no_request("'id' is neither a string nor an integer")
     return Message(method, params, id_)
+
+
+def is_id(value: object) -> TypeGuard[Id]:
+    """Tell whether something can be the id of a request; True is an integer to Python only."""
+    return isinstance(value, str | int) and not isinstance(value, bool)
 
 
 def _no_number(text: str) -> None:

@@ -182,12 +182,13 @@ def test_pipe_or_folder_in_place_of_a_file_is_refused_without_waiting(folder: Fo
 def test_files_that_nobody_was_told_of_go(folder: Folder) -> None:
     kept, dropped, left = folder.files(), folder.files(), folder.files()
     names = [kept.write("labels", SCAN), kept.write("depth", SCAN)]
-    dropped.write("labels", SCAN)
+    gone = dropped.write("labels", SCAN)
     left.write("labels", SCAN)
     (folder.path / "input.npy").write_bytes(b"the host's own")
 
     kept.keep()
     dropped.discard()
+    assert not (folder.path / gone).exists()
     folder.close()
 
     assert {path.name for path in folder.path.iterdir()} == {*names, "input.npy"}

@@ -19,6 +19,14 @@ from .client import PATIENCE, Host
 NETWORK = "Encoding and decoding"
 
 
+COMPUTE = """
+import torch, napari_sparseseg.weights as w
+def compute(name):
+    square = torch.ones(700, 700)
+    while True:
+        square @ square
+w.find_model = compute
+"""
 HANG = "import napari_sparseseg.weights as w, time; w.find_model = lambda name: time.sleep(1000)"
 
 
@@ -39,14 +47,40 @@ def test_end_of_input_in_the_middle_of_a_run_ends_it_and_leaves_no_file(
     assert "Traceback" not in host.errors.read_text()
 
 
-def test_end_of_input_does_not_wait_for_a_job_that_hangs(
-    start: Callable[..., Host], scan: Volume
+@pytest.mark.parametrize("code", [HANG, COMPUTE], ids=["sleeps", "computes"])
+def test_end_of_input_does_not_wait_for_a_job_that_does_not_stop(
+    start: Callable[..., Host], scan: Volume, code: str
 ) -> None:
-    host = start(HANG).greet()
+    host = start(code).greet()
     host.send_open(scan)
     host.call("models")
 
     assert host.end() == 0
+    assert host.errors.read_text() == ""
+
+
+def test_end_of_input_removes_what_a_job_that_hangs_has_written(
+    start: Callable[..., Host], scan: Volume
+) -> None:
+    slow_disk = """
+from napari_sparseseg.worker.folder import Folder
+import time
+write = Folder.write
+def hang(folder, name, array):
+    write(folder, name, array)
+    time.sleep(1000)
+Folder.write = hang
+"""
+    host = start(slow_disk).greet()
+    host.open(scan)
+    host.send("run")
+    give_up = time.monotonic() + PATIENCE
+    while not host.files():
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+
+    assert host.end() == 0
+    assert host.files() == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

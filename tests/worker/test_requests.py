@@ -330,7 +330,7 @@ def test_what_libraries_print_and_read_does_not_touch_the_wire(start: Callable[.
 import napari_sparseseg.weights as weights, os, subprocess, sys
 models = weights.models
 def noisy():
-    print("printed", flush=True)
+    print("printed")
     sys.__stdout__.write("written to the first stdout"); sys.__stdout__.flush()
     os.write(1, b"from a C library" + b"\\n")
     subprocess.run(["echo", "from a child"], check=True)

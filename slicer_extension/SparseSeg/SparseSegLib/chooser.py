@@ -25,6 +25,7 @@ _OWN_ABOUT = "The method decides as it was trained to"
 _PRESSED = "QPushButton:checked { background: %s; color: %s; }"
 _OWN_STYLE, _CONTROL_STYLE = _PRESSED % ("#5a626c", "white"), _PRESSED % ("#f0a830", "#201400")
 _NO_SETTING = "Setting"
+_SHOWN_DIGITS = 0.0051  # half of the last digit beside the slider
 
 
 @dataclass(frozen=True)
@@ -112,9 +113,9 @@ class ModelChooser:
 
     def choice(self) -> Choice:
         """Return what is chosen."""
-        control = self.control
-        value = 0.0 if control is None else control.rounded(self._ui.setting.value)
-        return Choice(self._model.name if self._model else "", self._sparsifier(), value)
+        if self._model is None:
+            return Choice("", self._sparsifier(), 0.0)
+        return Choice(self._model.name, self._sparsifier(), self._value(self._model))
 
     def remember_seconds(self, model: str, seconds: float) -> None:
         """Tell how long a run of a model took on this computer."""
@@ -150,11 +151,22 @@ class ModelChooser:
         choice = self.choice()
         if abs(self._ui.setting.value - choice.setting) > 1e-9:  # between two steps
             self._quietly(self._ui.setting.setValue, choice.setting)
-        if choice.setting != self._values.get(self._model.name, self._model.default_setting):
+        if choice.setting != self._left_at(self._model):
             self._values[self._model.name] = choice.setting
             self._on_setting(choice)
 
     # What is shown
+
+    def _value(self, model: Model) -> float:
+        """Return what the slider says, 0 where there is no setting."""
+        control, shown = self.control, self._ui.setting.value
+        if control is None:
+            return 0.0
+        before = self._left_at(model)  # a default may lie between two steps
+        return before if abs(shown - before) < _SHOWN_DIGITS else control.rounded(shown)
+
+    def _left_at(self, model: Model) -> float:
+        return self._values.get(model.name, model.default_setting)
 
     def _sparsifier(self) -> str:
         return next((key for key, button in self._buttons.items() if button.checked), OWN_RULE)
@@ -208,7 +220,7 @@ class ModelChooser:
             slider.setToolTip("There is no setting: nothing is left out by a threshold or ratio")
             self._quietly(slider.setValue, 1.0)
             return
-        value = self._values.get(self._model.name, self._model.default_setting)
+        value = self._left_at(self._model)
 
         def fill() -> None:
             slider.setMinimum(control.low)

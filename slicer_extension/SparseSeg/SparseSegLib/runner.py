@@ -7,6 +7,7 @@ happens in other threads than the caller's: whoever holds a :class:`Worker` call
 
 from __future__ import annotations
 
+import atexit
 import json
 import shutil
 import time
@@ -166,6 +167,7 @@ class Worker:
                 f"The engine cannot be started ({error.strerror or error}); check that its "
                 f"Python is there: {command[0]}.",
             ) from error
+        atexit.register(self.stop)
         self.request(
             "hello",
             {"protocol": PROTOCOL, "host": host},
@@ -354,6 +356,7 @@ class Worker:
         self._cancelled_at = {}
         self._greeted, self._failed = False, failed
         if process is not None:
+            atexit.unregister(self.stop)
             process.end(patience)
         self._remove_folder()
         for pending in waiting.values():

@@ -267,6 +267,24 @@ def test_slider_takes_name_range_and_default_of_the_model(bench):
     assert ui.setting.value == pytest.approx(0.8)
 
 
+def test_default_between_two_steps_is_what_runs_until_the_slider_moves(bench):
+    volume, ui = bench.volume(), bench.ui
+    ui.model.setCurrentIndex(ui.model.findData("neck-stp"))
+    bench.apply()
+    assert bench.runs.shown[volume.GetID()].order.setting == 0.42
+    ui.setting.setValue(0.47)
+
+    assert bench.parameters.setting == pytest.approx(0.45)
+
+
+def test_panel_is_narrow_enough_for_slicers_module_panel(bench):
+    bench.widget.parent.resize(100, 100)
+    bench.widget.parent.show()
+    bench.process_events()
+
+    assert bench.widget.parent.width <= 420
+
+
 def test_controls_that_have_no_setting_switch_the_slider_off(bench):
     bench.ui.controlTruncated.click()
     assert not bench.ui.setting.enabled
@@ -380,6 +398,50 @@ def test_kept_result_stays_under_its_own_name_and_the_next_run_makes_another(ben
     assert len(names) == 2
     assert "(brain-stp, keep ratio 0.5)" in names[0]
     assert "(" not in names[1]
+
+
+def test_region_limits_what_is_sent_and_none_sends_all(bench):
+    import slicer
+
+    volume = bench.volume()
+    region = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
+    region.SetXYZ(4, 8, 8)
+    region.SetSize(8, 16, 16)
+    bench.ui.region.setCurrentNode(region)
+    assert bench.parameters.region is region
+    bench.apply()
+    assert bench.runs.shown[volume.GetID()].answer.labels.shape == (9, 16, 16)
+    bench.ui.region.setCurrentNode(None)
+    bench.apply()
+
+    assert bench.runs.shown[volume.GetID()].answer.labels.shape == (16, 16, 16)
+
+
+def test_region_beside_the_volume_is_told(bench):
+    import slicer
+
+    bench.volume()
+    region = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
+    region.SetXYZ(400, 0, 0)
+    region.SetSize(8, 8, 8)
+    bench.ui.region.setCurrentNode(region)
+    bench.apply()
+
+    assert bench.ui.message.text.startswith("The region lies outside of the volume")
+    assert results() == []
+
+
+def test_edited_volume_is_sent_again(bench):
+    import numpy as np
+
+    volume = bench.volume()
+    bench.apply()
+    from SparseSegLib.volumes import fill_volume
+
+    fill_volume(volume, np.ones((16, 16, 16), np.float32), np.eye(4))
+    bench.apply()
+
+    assert bench.runs.shown[volume.GetID()].answer.labels.all()
 
 
 def test_each_volume_shows_its_own_result(bench):

@@ -54,7 +54,7 @@ MODELS = [
     model("brain-stp", "Brain, STP", "stp", KEEP_RATIO, 0.5),
     model("brain-dtop", "Brain, DToP", "dtop", EXIT, 0.9),
     model("brain-dense", "Brain, Dense", "dense", None, 1.0),
-    model("neck-stp", "Neck, STP", "stp", KEEP_RATIO, 0.4),
+    model("neck-stp", "Neck, STP", "stp", KEEP_RATIO, 0.42),
 ]
 CONTROLS = [
     {"name": name, "title": name.title(), "about": f"About {name}."}

@@ -17,7 +17,7 @@ from SparseSegLib.engine import Engine
 from SparseSegLib.jobs import Launch, Scan
 from SparseSegLib.runner import State
 
-from .conftest import Record, runs, wait_until
+from .conftest import FAKE, Record, runs, wait_until
 
 
 def files(engine: Engine) -> list[str]:
@@ -307,25 +307,34 @@ def test_hundred_cancelled_runs_leave_no_process_and_no_file(engine_with, scan, 
     assert not any(map(runs, pids))
 
 
-def test_engine_ends_when_its_host_dies(tmp_path: Path):
+def start_host(tmp_path: Path, last: str) -> tuple[subprocess.Popen, int]:
+    """Start a program that starts an engine, and then does something last."""
     code = (
-        "import sys, time; sys.path[:0] = {path!r}\n"
+        f"import sys, time; sys.path[:0] = {sys.path!r}\n"
         "from pathlib import Path\n"
         "from SparseSegLib.runner import Worker\n"
         "worker = Worker()\n"
-        "worker.start([sys.executable, {fake!r}], Path({folder!r}))\n"
+        f"worker.start([sys.executable, {str(FAKE)!r}], Path({str(tmp_path / 'private')!r}))\n"
         "print(worker._process.pid, flush=True)\n"
-        "time.sleep(3600)\n"
-    ).format(
-        path=sys.path,
-        fake=str(Path(__file__).parent / "fake_engine.py"),
-        folder=str(tmp_path / "private"),
+        f"{last}\n"
     )
     host = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    pid = int(host.stdout.readline())
+    with host.stdout:
+        return host, int(host.stdout.readline())
+
+
+def test_engine_ends_when_its_host_dies(tmp_path: Path):
+    host, pid = start_host(tmp_path, "time.sleep(3600)")
     assert runs(pid)
     host.kill()
     host.wait()
-    host.stdout.close()
 
     wait_until(lambda: None, lambda: not runs(pid))
+
+
+def test_host_that_ends_without_a_word_leaves_no_engine_and_no_folder(tmp_path: Path):
+    host, pid = start_host(tmp_path, "pass")
+    host.wait()
+
+    assert not runs(pid)
+    assert list(tmp_path.iterdir()) == []

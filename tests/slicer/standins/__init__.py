@@ -6,6 +6,7 @@ they behave. MRML itself is real: it comes with the ``slicer-core`` wheel.
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -28,6 +29,7 @@ def install(module_folder: str) -> SimpleNamespace:
     SimpleNamespace
         ``app``, what a test can set and read of the application.
     """
+    _keep_none()
     scripted.MODULE_FOLDER = module_folder
     _module("qt", python_qt.names())
     _module("ctk", widgets.CTK)
@@ -40,6 +42,16 @@ def install(module_folder: str) -> SimpleNamespace:
     slicer.mrmlScene = application.new_scene()
     slicer.modules = application.modules(slicer.mrmlScene)
     return slicer.app
+
+
+def _keep_none() -> None:
+    """Make None immortal, as it is from Python 3.12 on.
+
+    PySide6 6.12 counts on that, and before it takes a reference to None away with each call that
+    returns it, until there is none left and Python aborts.
+    """
+    if sys.version_info < (3, 12):
+        ctypes.c_ssize_t.from_address(id(None)).value = 2**40
 
 
 def _module(name: str, contents: dict[str, Any]) -> None:
