@@ -214,8 +214,9 @@ def hang(engine: FakeEngine, number: int) -> None:
     time.sleep(3600)
 
 
-def hang_with_child(engine: FakeEngine, number: int) -> None:
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
+def hang_with_child(engine: FakeEngine, number: int, escapes: bool = False) -> None:
+    command = [sys.executable, "-c", "import time; time.sleep(3600)"]
+    child = subprocess.Popen(command, start_new_session=escapes)
     text = f"child {child.pid}"
     engine.send(method="log", params={"level": "info", "text": text})
     hang(engine, number)
@@ -239,6 +240,7 @@ FAULTS = {
     "crash": die,
     "hang": hang,
     "child": hang_with_child,
+    "escaped": lambda engine, number: hang_with_child(engine, number, escapes=True),
 }
 
 

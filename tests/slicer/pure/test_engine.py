@@ -202,6 +202,20 @@ def test_cancel_of_a_run_that_hangs_kills_all_it_started(engine_with, scan, reco
     wait_until(lambda: None, lambda: not any(map(runs, started)))
 
 
+def test_cancel_does_not_wait_for_a_process_that_left_the_engine(engine_with, scan, record, log):
+    engine = engine_with("run:escaped")
+    engine.segment(record.job(scan))
+    wait_until(engine.poll, lambda: bool(log) and log[-1].startswith("child"))
+    child = int(log[-1].split()[1])
+    try:
+        engine.cancel()
+        engine.wait()
+        assert [error.kind for error in record.errors] == ["cancelled"]
+        assert runs(child)  # it holds the pipes open
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
 def test_answer_that_comes_after_a_cancel_is_dropped_with_its_files(engine_with, scan, record):
     engine = engine_with("run:late")
     engine.segment(record.job(scan))
