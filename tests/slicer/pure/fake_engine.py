@@ -161,7 +161,7 @@ class FakeEngine:
                     "dice_to_dense": 0.9 if compare_dense else None,
                 }
             ],
-            "maps": [self.kept_map()],
+            "maps": [self.kept_map(), self.importance_map()],
             "report": self.report(labels, setting),
         }
 
@@ -200,6 +200,20 @@ class FakeEngine:
             "data": name,
             "type": "categories",
             "legend": KEPT_LEGEND,
+        }
+
+    def importance_map(self) -> dict:
+        name = f"importance-{time.time_ns()}.npy"
+        np.save(self.folder / name, np.linspace(0, 1, 8, dtype=np.float32).reshape(2, 2, 2))
+        return {
+            "kind": "importance",
+            "stage": 1,
+            "title": "importance at stage 1",
+            "about": "Rank of each token.",
+            "data": name,
+            "type": "shades",
+            "range": [0, 1],
+            "colormap": [f"#{n:02x}00{255 - n:02x}ff" for n in range(256)],
         }
 
     def refuse(self, number: int, kind: str, sentence: str) -> None:
