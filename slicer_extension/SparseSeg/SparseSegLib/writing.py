@@ -32,6 +32,7 @@ ROLE, STAGE = "SparseSeg.Role", "SparseSeg.Stage"
 SCAN, OWN_COLORS = "SparseSeg.Scan", "SparseSeg.Colors"
 """Roles of references: the volume that was segmented, and the colour table made for a map."""
 _LEGEND_SIZE = 0.3, 0.3  # of a slice view: its text can be read
+_LEGEND_SHADE = 0.6  # behind the text, which is white as much of a scan is
 SEGMENTATION, TABLE, COLORS = "segmentation", "table", "colors"
 
 
@@ -147,6 +148,7 @@ class Writing:
         if legend is None:
             legend = self._color_logic.AddDefaultColorLegendDisplayNode(node)
             legend.SetSize(*_LEGEND_SIZE)
+            legend.GetLabelTextProperty().SetBackgroundOpacity(_LEGEND_SHADE)
             legend.SetVisibility(False)
         return legend
 
