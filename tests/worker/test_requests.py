@@ -112,21 +112,25 @@ def test_cancelled_opening_leaves_no_scan_open(start: Callable[..., Host], scan:
 
 
 def test_work_that_cannot_stop_is_cancelled_all_the_same(start: Callable[..., Host]) -> None:
-    slow = """
-import napari_sparseseg.weights as weights, threading
-def find(name):
-    threading.Event().wait(0.5)
-    raise ValueError("too late")
-weights.find_model = find
+    deaf = """
+from napari_sparseseg.worker.engine import Engine
+import time
+def devices(engine):
+    engine._log("begun")
+    while not (engine._folder.path / "go").exists():
+        time.sleep(0.01)
+    return {"devices": []}
+Engine.devices = devices
 """
-    host = start(slow).greet()
-    opening = host.send("open", volume={"data": "a.npy", "affine": np.eye(4).tolist()}, model="m")
+    host = start(deaf).greet()
     devices = host.send("devices")
-    host.call("models")
+    while host.next_message()["params"].get("text") != "begun":
+        pass
 
-    host.notify("cancel", id=opening)
-    assert host.failure(opening).kind == "cancelled"
     host.notify("cancel", id=devices)
+    host.call("models")  # the cancel has been read by then
+    (host.folder / "go").touch()
+
     assert host.failure(devices).kind == "cancelled"
 
 

@@ -7,7 +7,6 @@ costs one ``run`` and another scan or model costs an ``open`` before it.
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -22,8 +21,6 @@ from SparseSegLib.runner import Refusal, State, Worker
 
 PREFIX = "sparseseg-"
 """How the names of private folders begin."""
-
-_PAUSE_SECONDS = 0.02
 
 
 class Engine:
@@ -133,13 +130,6 @@ class Engine:
         if not self.cancelling and self._after_cancel is not None:
             job, self._after_cancel = self._after_cancel, None
             self.segment(job)
-
-    def wait(self, meanwhile: Callable[[], None] = lambda: None) -> None:
-        """Wait until nothing runs any more, doing something else meanwhile again and again."""
-        while self.busy:
-            self.poll()
-            meanwhile()
-            time.sleep(_PAUSE_SECONDS)
 
     # How it is done
 

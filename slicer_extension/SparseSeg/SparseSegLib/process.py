@@ -20,7 +20,7 @@ LONGEST_LINE = 8 * 2**20
 """Bytes of one line; a child that writes more is not the engine."""
 
 _OUT, _ERROR = "out", "error"
-_WAIT_SECONDS = 2.0
+_WAIT_SECONDS = 0.5
 
 
 class ChildProcess:
@@ -115,10 +115,12 @@ class ChildProcess:
         _kill_group(self._process)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_WAIT_SECONDS)
-        for reader in self._readers:
+        pipes = (self._process.stdout, self._process.stderr)
+        for reader, pipe in zip(self._readers, pipes, strict=True):
             reader.join(_WAIT_SECONDS)
-        for pipe in (self._process.stdout, self._process.stderr):
-            self._close(pipe)
+            # What has left the group may hold the pipe open still; to close it would wait for that.
+            if not reader.is_alive():
+                self._close(pipe)
 
     def _read(self, source: str, pipe: IO[bytes]) -> None:
         with contextlib.suppress(OSError, ValueError):  # closed under the reader

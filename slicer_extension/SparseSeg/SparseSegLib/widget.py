@@ -13,6 +13,7 @@ from SparseSegLib import words
 from SparseSegLib.catalogue import Catalogue
 from SparseSegLib.chooser import Choice, ModelChooser
 from SparseSegLib.failures import WorkerError
+from SparseSegLib.feedback import Feedback
 from SparseSegLib.install import InstallError
 from SparseSegLib.jobs import Setup
 from SparseSegLib.logic import Logic, sentence_of
@@ -25,14 +26,15 @@ REST_MS = 250
 AUTO = "auto"
 PRECISIONS = ((AUTO, "automatic"), ("float32", "float32"), ("bfloat16", "bfloat16"))
 
-APPLY, CANCEL, CANCELLING, INSTALL = "Apply", "Cancel", "Cancelling...", "Install engine"
+APPLY, CANCEL, CANCELLING = "Apply", "Cancel", "Cancelling..."
+INSTALL, START = "Install engine", "Start engine"
 _TIPS = {
     APPLY: "Segment the volume with these choices",
     CANCEL: "Stop; the scene stays as it is",
     CANCELLING: "",
     INSTALL: "Install what SparseSeg needs into Slicer; you are asked before",
+    START: "Ask the engine again which models there are",
 }
-_ERROR, _NOTE = "background: #7d1f1f; color: white;", "background: #1f4a7d; color: white;"
 _NOT_INSTALLED = "The engine is not installed yet; press Install engine to do so."
 
 
@@ -45,6 +47,15 @@ class Panel:
         The widgets of ``SparseSeg.ui`` by name.
     logic : Logic
         What it drives.
+
+    Attributes
+    ----------
+    told : Feedback
+        Message, progress and log.
+    chooser : ModelChooser
+        The rows for model, control and setting.
+    view : ResultView
+        The rows for the result.
     """
 
     def __init__(self, ui: Any, logic: Logic) -> None:
@@ -54,14 +65,17 @@ class Panel:
         self._observer: Any = None
         self._catalogue = Catalogue()
         self._volume: Any = None
-        self._syncing = self._devices_known = False
+        self._choice: Choice | None = None  # what the parameters say, and the widgets show
+        self._look: tuple[float, bool] | None = None
+        self._syncing = self._devices_known = self._asking = False
         self._rest = qt.QTimer()
         self._rest.setSingleShot(True)
         self._rest.setInterval(REST_MS)
         self._rest.connect("timeout()", self._run)
+        self.told = Feedback(ui)
         self.chooser = ModelChooser(ui, self._on_model, self._on_control, self._on_setting)
         self.view = ResultView(ui, logic.writer, self._on_map)
-        logic.engine.worker.on_log = self.log
+        logic.engine.worker.on_log = self.told.log
         self._fill()
         self._connect()
         self._show_state()
@@ -102,7 +116,7 @@ class Panel:
             self._observer = parameters.AddObserver(
                 vtk.vtkCommand.ModifiedEvent, lambda *_: self._sync()
             )
-        self._volume = None
+        self._volume = self._choice = self._look = None
         self._sync()
 
     def enter(self) -> None:
@@ -110,9 +124,9 @@ class Panel:
         if self._catalogue.models:
             return
         if self._logic.installer.missing():
-            self.show_note(_NOT_INSTALLED)
+            self.told.note(_NOT_INSTALLED)
         else:
-            self._logic.catalogue(self._on_catalogue, self._on_failed)
+            self._ask_catalogue()
         self._show_state()
 
     def close(self) -> None:
@@ -122,30 +136,13 @@ class Panel:
 
     # What is shown
 
-    def show_error(self, text: str) -> None:
-        """Show what went wrong."""
-        self._show_message(text, _ERROR)
-
-    def show_note(self, text: str) -> None:
-        """Show something worth knowing."""
-        self._show_message(text, _NOTE)
-
-    def log(self, text: str) -> None:
-        """Add a line to the log."""
-        self._ui.log.appendPlainText(text)
-
-    def _show_message(self, text: str, style: str = "") -> None:
-        self._ui.message.setStyleSheet(f"QLabel {{ {style} padding: 6px; border-radius: 3px; }}")
-        self._ui.message.setText(text)
-        self._ui.message.setVisible(bool(text))
-
     def _show_state(self) -> None:
         """Let the buttons offer what can be done now."""
         text = APPLY
         if self._logic.busy:
             text = CANCELLING if self._logic.engine.cancelling else CANCEL
-        elif not self._catalogue.models and self._logic.installer.missing():
-            text = INSTALL
+        elif not self._catalogue.models and not self._asking:
+            text = INSTALL if self._logic.installer.missing() else START
         button = self._ui.applyButton
         button.setText(text)
         button.setToolTip(_TIPS[text])
@@ -154,11 +151,6 @@ class Panel:
         self._ui.keepButton.setEnabled(self._shown is not None and not self._logic.busy)
         self._ui.removeEngine.setEnabled(not self._logic.busy)
 
-    def _show_progress(self, done: int, total: int, text: str) -> None:
-        self._ui.progress.setMaximum(max(1, total))
-        self._ui.progress.setValue(done)
-        self._ui.progress.setFormat(f"{text} ({done} of {total})" if total > 1 else text)
-
     def _show_result(self) -> None:
         """Show the result of the chosen volume, if there is one."""
         shown, parameters = self._shown, self._parameters
@@ -166,7 +158,7 @@ class Panel:
         opacity = 1.0 if parameters is None else parameters.opacity
         in_3d = parameters is not None and parameters.show3D
         self.view.show(shown, self._catalogue, wanted, opacity, in_3d)
-        self._show_progress(0, 0, "" if shown is None else words.summary(shown.answer.report))
+        self.told.progress(0, 0, "" if shown is None else words.summary(shown.answer.report))
         self._show_state()
 
     @property
@@ -181,7 +173,10 @@ class Panel:
         if self._syncing or parameters is None:
             return
         self._syncing = True
-        self.chooser.show(Choice(parameters.model, parameters.sparsifier, parameters.setting))
+        choice = self._chosen()
+        if choice != self._choice:
+            self._choice = choice
+            self.chooser.show(choice)
         _choose(self._ui.device, parameters.device)
         _choose(self._ui.precision, parameters.precision)
         self._syncing = False
@@ -189,9 +184,19 @@ class Panel:
             self._volume = parameters.inputVolume
             self._rest.stop()
             self._show_result()
-        self.view.show_map(parameters.opacity)
-        self.view.show_3d(parameters.show3D)
+        look = parameters.opacity, parameters.show3D
+        if look != self._look:
+            self._look = look
+            self.view.show_map(parameters.opacity)
+            self.view.show_3d(parameters.show3D)
         self._show_state()
+
+    def _chosen(self) -> Choice:
+        """Return model, control and setting as the parameters say."""
+        parameters = self._parameters
+        if parameters is None:
+            return Choice("", "", 0.0)
+        return Choice(parameters.model, parameters.sparsifier, parameters.setting)
 
     def _set(self, **values: object) -> None:
         """Write parameters; the widgets hold them already."""
@@ -200,6 +205,7 @@ class Panel:
         self._syncing = True
         for name, value in values.items():
             setattr(self._parameters, name, value)
+        self._choice = self._chosen()
         self._syncing = False
 
     def _order(self) -> Order:
@@ -215,9 +221,11 @@ class Panel:
     # What the user does
 
     def _on_apply(self) -> None:
-        self._show_message("")
+        self.told.dismiss()
         if self._ui.applyButton.text == INSTALL:
             self._install()
+        elif self._ui.applyButton.text == START:
+            self._ask_catalogue()
         elif self._logic.busy:
             self._rest.stop()
             self._logic.cancel()
@@ -230,12 +238,12 @@ class Panel:
         title = self._logic.keep(self._volume)
         self._show_result()
         if title:
-            self.show_note(f"Kept: the nodes are named after {title}.")
+            self.told.note(f"Kept: the nodes are named after {title}.")
 
     def _on_model(self, choice: Choice) -> None:
         self._remember(choice)
         if self._shown is not None:
-            self.show_note("Press Apply to segment with this model.")
+            self.told.note("Press Apply to segment with this model.")
 
     def _on_control(self, choice: Choice) -> None:
         """Run another control at once where there is something to compare it with."""
@@ -250,15 +258,15 @@ class Panel:
             return
         order = self._order()
         if shown.order.setup != order.setup:
-            self.show_note("Press Apply to segment with this model.")
+            self.told.note("Press Apply to segment with this model.")
             return
-        self._show_message("")
+        self.told.dismiss()
         self._guard(self._logic.preview, order, lambda _: self._show_preview())
         if self._parameters.followSlider:
             self._rest.start()
         else:
             name = self._ui.settingLabel.text.lower()
-            self.show_note(f"Press Apply to segment with this {name}.")
+            self.told.note(f"Press Apply to segment with this {name}.")
 
     def _on_setup(self) -> None:
         devices, precisions = self._ui.device, self._ui.precision
@@ -273,30 +281,34 @@ class Panel:
             self.view.show_map(self._parameters.opacity)
 
     def _on_remove_engine(self) -> None:
-        self._show_message("")
+        self.told.dismiss()
         self._logic.engine.stop()  # or Windows would not let its files go
         if not self._guard(self._logic.installer.remove):
             return
         self._logic.forget_catalogue()
         self._catalogue = Catalogue()
         self.chooser.offer(self._catalogue, Choice("", "", 0.0))
-        self.show_note("The engine and its models were removed.")
+        self.told.note("The engine and its models were removed.")
         self._show_state()
 
     def _remember(self, choice: Choice) -> None:
         self._rest.stop()
-        self._show_message("")
+        self.told.dismiss()
         self._set(model=choice.model, sparsifier=choice.sparsifier, setting=choice.setting)
         self._show_state()
 
     def _install(self) -> None:
-        self.show_note("Installing the engine; this takes some minutes.")
+        self.told.note("Installing the engine; this takes some minutes.")
         try:
             self._logic.installer.ensure()
         except InstallError as error:
             self._on_failed(error)
             return
-        self._show_message("")
+        self.told.dismiss()
+        self._ask_catalogue()
+
+    def _ask_catalogue(self) -> None:
+        self._asking = True
         self._logic.catalogue(self._on_catalogue, self._on_failed)
 
     def _find_devices(self) -> None:
@@ -308,31 +320,29 @@ class Panel:
         self._rest.stop()
         if self._volume is None or self.chooser.model is None:
             return
-        self._show_progress(0, 0, "Starting")
-        listener = Listener(self._on_finished, self._on_failed, self._on_progress)
+        self.told.progress(0, 0, "Starting")
+        listener = Listener(self._on_finished, self._on_failed, self.told.progress)
         self._logic.start(self._order(), listener)
         self._show_state()
 
-    def _on_progress(self, done: int, total: int, text: str) -> None:
-        self._show_progress(done, total, text)
-
     def _on_finished(self, shown: Shown) -> None:
         report = shown.answer.report
-        self.log(f"{report['model']}: {words.summary(report)}")
+        self.told.log(f"{report['model']}: {words.summary(report)}")
         self.chooser.remember_seconds(report["model"], report["seconds"]["total"])
         self._show_result()
         if not self._devices_known:  # torch is loaded now, so asking costs nothing
             self._find_devices()
 
     def _on_failed(self, error: Exception) -> None:
+        self._asking = False
         self._logic.end_preview(self._volume)
         self._show_result()
         if isinstance(error, WorkerError) and error.kind == "cancelled":
-            self.show_note(str(error))
+            self.told.note(str(error))
             return
-        self.show_error(sentence_of(error))
+        self.told.error(sentence_of(error))
         detail = getattr(error, "detail", "")
-        self.log("\n".join(filter(None, (str(error), detail))))
+        self.told.log("\n".join(filter(None, (str(error), detail))))
         if not isinstance(error, WorkerError | InstallError):
             logging.error("SparseSeg", exc_info=error)
 
@@ -341,12 +351,9 @@ class Panel:
             self.view.show_map(self._parameters.opacity)
 
     def _on_catalogue(self, catalogue: Catalogue) -> None:
+        self._asking = False
         self._catalogue = catalogue
-        parameters = self._parameters
-        choice = Choice("", "", 0.0)
-        if parameters is not None:
-            choice = Choice(parameters.model, parameters.sparsifier, parameters.setting)
-        self.chooser.offer(catalogue, choice)
+        self.chooser.offer(catalogue, self._chosen())
         self._show_state()
 
     def _on_devices(self, devices: list[dict[str, Any]]) -> None:

@@ -362,6 +362,34 @@ def test_maps_are_shown_one_at_a_time_with_their_opacity(bench):
     assert overlaid() == bench.runs.shown[volume.GetID()].nodes.maps["kept", None]
 
 
+def test_shades_are_explained_by_a_bar(bench):
+    volume = bench.volume()
+    bench.apply()
+    bench.ui.map.setCurrentIndex(bench.ui.map.findData("importance 1"))
+
+    assert overlaid() == bench.runs.shown[volume.GetID()].nodes.maps["importance", 1]
+    assert bench.ui.mapAbout.text == "Rank of each token."
+    assert 'bgcolor="#0000ff"' in bench.ui.legend.text
+    assert 'bgcolor="#ff0000"' in bench.ui.legend.text
+    assert bench.parameters.map == "importance 1"
+    bench.apply()
+    assert overlaid() == bench.runs.shown[volume.GetID()].nodes.maps["importance", 1]
+
+
+def test_engine_that_does_not_tell_its_models_can_be_asked_again(make_bench):
+    bench = make_bench("models:crash", shown=False)
+    bench.volume()
+    bench.widget.enter()
+    bench.wait(lambda: bool(bench.ui.message.text))
+    assert bench.ui.message.text.startswith("The engine stopped unexpectedly")
+    assert bench.ui.applyButton.text == "Start engine" and bench.ui.applyButton.enabled
+    bench.faults.append("")
+    bench.ui.applyButton.click()
+    bench.wait(lambda: bench.ui.model.count > 0)
+
+    assert bench.ui.applyButton.text == "Apply" and bench.ui.applyButton.enabled
+
+
 def test_3d_is_made_on_demand(bench):
     bench.volume()
     bench.apply()

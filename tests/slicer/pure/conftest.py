@@ -28,6 +28,11 @@ def wait_until(poll: Callable[[], None], done: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
+def finish(engine: Engine) -> None:
+    """Poll until nobody waits for a run any more."""
+    wait_until(engine.poll, lambda: not engine.busy)
+
+
 def runs(pid: int) -> bool:
     """Tell whether a process runs; one that waits to be collected by its parent does not."""
     try:

@@ -161,7 +161,7 @@ class FakeEngine:
                     "dice_to_dense": 0.9 if compare_dense else None,
                 }
             ],
-            "maps": [self.kept_map()],
+            "maps": [self.kept_map(), self.importance_map()],
             "report": self.report(labels, setting),
         }
 
@@ -202,6 +202,20 @@ class FakeEngine:
             "legend": KEPT_LEGEND,
         }
 
+    def importance_map(self) -> dict:
+        name = f"importance-{time.time_ns()}.npy"
+        np.save(self.folder / name, np.linspace(0, 1, 8, dtype=np.float32).reshape(2, 2, 2))
+        return {
+            "kind": "importance",
+            "stage": 1,
+            "title": "importance at stage 1",
+            "about": "Rank of each token.",
+            "data": name,
+            "type": "shades",
+            "range": [0, 1],
+            "colormap": [f"#{n:02x}00{255 - n:02x}ff" for n in range(256)],
+        }
+
     def refuse(self, number: int, kind: str, sentence: str) -> None:
         error = {"code": -32000, "message": sentence, "data": {"kind": kind}}
         self.send(id=number, error=error)
@@ -214,8 +228,9 @@ def hang(engine: FakeEngine, number: int) -> None:
     time.sleep(3600)
 
 
-def hang_with_child(engine: FakeEngine, number: int) -> None:
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
+def hang_with_child(engine: FakeEngine, number: int, escapes: bool = False) -> None:
+    command = [sys.executable, "-c", "import time; time.sleep(3600)"]
+    child = subprocess.Popen(command, start_new_session=escapes)
     text = f"child {child.pid}"
     engine.send(method="log", params={"level": "info", "text": text})
     hang(engine, number)
@@ -239,6 +254,7 @@ FAULTS = {
     "crash": die,
     "hang": hang,
     "child": hang_with_child,
+    "escaped": lambda engine, number: hang_with_child(engine, number, escapes=True),
 }
 
 

@@ -17,7 +17,7 @@ from SparseSegLib.engine import Engine
 from SparseSegLib.jobs import Launch, Scan
 from SparseSegLib.runner import State
 
-from .conftest import FAKE, Record, runs, wait_until
+from .conftest import FAKE, Record, finish, runs, wait_until
 
 
 def files(engine: Engine) -> list[str]:
@@ -27,7 +27,7 @@ def files(engine: Engine) -> list[str]:
 def test_run_gives_labels_maps_and_report_and_leaves_no_file(engine_with, scan, record):
     engine = engine_with()
     engine.segment(record.job(scan, setting=0.5))
-    engine.wait()
+    finish(engine)
 
     (answer,) = record.answers
     assert (answer.labels == (scan.array > 0.5)).all()
@@ -45,7 +45,7 @@ def test_slicers_axis_order_arrives_without_a_copy_of_the_voxels(engine_with, re
     scan = Scan(kji.transpose(2, 1, 0), np.eye(4), "scan", "scan")
     engine = engine_with()
     engine.segment(record.job(scan, setting=0.5))
-    engine.wait()
+    finish(engine)
 
     assert (record.answers[0].labels == (kji.transpose(2, 1, 0) > 0.5)).all()
 
@@ -59,11 +59,11 @@ def test_another_setting_runs_in_the_open_session(engine_with, scan, record):
     ]
     for setting in (0.5, 0.3):
         engine.segment(record.job(scan, setting))
-        engine.wait()
+        finish(engine)
     engine.segment(record.job(scan, model="another"))
-    engine.wait()
+    finish(engine)
     engine.segment(record.job(dataclasses.replace(scan, key="edited"), model="another"))
-    engine.wait()
+    finish(engine)
 
     assert sent == ["hello", "open", "run", "run", "open", "run", "open", "run"]
     assert len(record.answers) == 4
@@ -72,7 +72,7 @@ def test_another_setting_runs_in_the_open_session(engine_with, scan, record):
 def test_progress_tells_the_present_step(engine_with, scan, record):
     engine = engine_with("run:progress")
     engine.segment(record.job(scan))
-    engine.wait()
+    finish(engine)
 
     assert record.steps == [(step, 3, f"step {step}") for step in range(3)]
 
@@ -83,7 +83,7 @@ def test_what_breaks_the_protocol_is_told_and_the_next_run_starts_anew(
 ):
     engine = engine_with(f"run:{fault}")
     engine.segment(record.job(scan))
-    engine.wait()
+    finish(engine)
 
     (error,) = record.errors
     assert error.kind == "protocol"
@@ -96,7 +96,7 @@ def test_what_breaks_the_protocol_is_told_and_the_next_run_starts_anew(
 def test_crash_is_told_with_the_last_words_in_the_detail(engine_with, scan, record, log):
     engine = engine_with("run:crash")
     engine.segment(record.job(scan))
-    engine.wait()
+    finish(engine)
 
     (error,) = record.errors
     assert error.kind == "crash"
@@ -111,7 +111,7 @@ def test_crash_is_told_with_the_last_words_in_the_detail(engine_with, scan, reco
 def test_engine_killed_by_the_system_is_told_with_what_to_do(engine_with, scan, record):
     engine = engine_with("run:killed")
     engine.segment(record.job(scan))
-    engine.wait()
+    finish(engine)
 
     assert "if memory ran out" in str(record.errors[0])
 
@@ -119,12 +119,12 @@ def test_engine_killed_by_the_system_is_told_with_what_to_do(engine_with, scan, 
 def test_run_after_a_crash_starts_a_new_engine(engine_with, scan, record):
     engine = engine_with()
     engine.segment(record.job(scan))
-    engine.wait()
+    finish(engine)
     first = engine.worker._process.pid
     os.kill(first, signal.SIGKILL)
     wait_until(engine.poll, lambda: not engine.worker.alive)
     engine.segment(record.job(scan, 0.3))
-    engine.wait()
+    finish(engine)
 
     assert len(record.answers) == 2
     assert engine.worker._process.pid != first
@@ -133,7 +133,7 @@ def test_run_after_a_crash_starts_a_new_engine(engine_with, scan, record):
 def test_refusal_of_the_engine_is_told_as_it_is_and_the_engine_goes_on(engine_with, scan, record):
     engine = engine_with("run:memory")
     engine.segment(record.job(scan))
-    engine.wait()
+    finish(engine)
 
     assert (record.errors[0].kind, str(record.errors[0])) == ("memory", "The card is full.")
     assert engine.worker.alive
@@ -143,7 +143,7 @@ def test_refusal_of_the_engine_is_told_as_it_is_and_the_engine_goes_on(engine_wi
 def test_other_version_of_the_protocol_is_refused_by_both_names(engine_with, scan, record):
     engine = engine_with("hello:version")
     engine.segment(record.job(scan))
-    engine.wait()
+    finish(engine)
 
     assert record.errors[0].kind == "version"
     assert "version 1" in str(record.errors[0]) and "version 2" in str(record.errors[0])
@@ -179,7 +179,7 @@ def test_cancel_of_a_run_that_listens_keeps_the_engine(engine_with, scan, record
     wait_until(engine.poll, lambda: bool(record.steps))
     engine.cancel()
     assert engine.worker.state is State.CANCELLING
-    engine.wait()
+    finish(engine)
 
     assert [error.kind for error in record.errors] == ["cancelled"]
     assert engine.worker.state is State.READY
@@ -195,11 +195,25 @@ def test_cancel_of_a_run_that_hangs_kills_all_it_started(engine_with, scan, reco
     started = [engine.worker._process.pid, *(int(s.split()[1]) for s in log if "child" in s)]
     assert all(map(runs, started))
     engine.cancel()
-    engine.wait()
+    finish(engine)
 
     assert [error.kind for error in record.errors] == ["cancelled"]
     assert engine.worker.state is State.IDLE
     wait_until(lambda: None, lambda: not any(map(runs, started)))
+
+
+def test_cancel_does_not_wait_for_a_process_that_left_the_engine(engine_with, scan, record, log):
+    engine = engine_with("run:escaped")
+    engine.segment(record.job(scan))
+    wait_until(engine.poll, lambda: bool(log) and log[-1].startswith("child"))
+    child = int(log[-1].split()[1])
+    try:
+        engine.cancel()
+        finish(engine)
+        assert [error.kind for error in record.errors] == ["cancelled"]
+        assert runs(child)  # it holds the pipes open
+    finally:
+        os.kill(child, signal.SIGKILL)
 
 
 def test_answer_that_comes_after_a_cancel_is_dropped_with_its_files(engine_with, scan, record):
@@ -207,7 +221,7 @@ def test_answer_that_comes_after_a_cancel_is_dropped_with_its_files(engine_with,
     engine.segment(record.job(scan))
     wait_until(engine.poll, lambda: engine._open is not None)
     engine.cancel()
-    engine.wait()
+    finish(engine)
 
     assert record.answers == []
     assert [error.kind for error in record.errors] == ["cancelled"]
@@ -233,7 +247,7 @@ def test_latest_run_wins_and_the_older_is_told_nothing(engine_with, scan, record
     engine.segment(second.job(scan, 0.3))
     wait_until(engine.poll, lambda: bool(second.steps))
     engine.cancel()
-    engine.wait()
+    finish(engine)
 
     assert not record.told
     assert [error.kind for error in second.errors] == ["cancelled"]
@@ -243,7 +257,7 @@ def test_newer_run_of_the_scan_that_is_being_opened_waits_for_it(engine_with, sc
     engine, second = engine_with(), Record()
     engine.segment(record.job(scan, 0.5))
     engine.segment(second.job(scan, 20))
-    engine.wait()
+    finish(engine)
 
     assert not record.told
     assert (second.answers[0].labels == (scan.array > 20)).all()
@@ -254,7 +268,7 @@ def test_other_scan_while_one_is_open_is_the_one_that_is_segmented(engine_with, 
     other = Scan(-scan.array, scan.affine, "other", "other")
     engine.segment(record.job(scan))
     engine.segment(second.job(other))
-    engine.wait()
+    finish(engine)
 
     assert not record.told
     assert (second.answers[0].labels == (-scan.array > 0.5)).all()
@@ -267,7 +281,7 @@ def test_preview_is_there_for_the_open_session_only(engine_with, scan, record):
     engine.preview(job.session, 0.3, lambda shown, grid: maps.append((shown, grid)))
     assert not engine.worker.alive
     engine.segment(job)
-    engine.wait()
+    finish(engine)
     engine.preview(("other", job.setup), 0.3, lambda *_: pytest.fail("not open"))
     engine.preview(job.session, 0.3, lambda shown, grid: maps.append((shown, grid)))
     wait_until(engine.poll, lambda: bool(maps))
@@ -298,7 +312,7 @@ def test_hundred_cancelled_runs_leave_no_process_and_no_file(engine_with, scan, 
             wait_until(engine.poll, lambda record=record: bool(record.steps))
         pids.add(engine.worker._process.pid)
         engine.cancel()
-        engine.wait()
+        finish(engine)
         assert [error.kind for error in record.errors] == ["cancelled"]
         assert not engine.worker.alive or files(engine) == []
     engine.stop()

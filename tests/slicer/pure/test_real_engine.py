@@ -15,7 +15,7 @@ from SparseSegLib.engine import Engine
 from SparseSegLib.jobs import Launch, Scan
 from SparseSegLib.runner import Worker
 
-from .conftest import Record, wait_until
+from .conftest import Record, finish, wait_until
 
 MODEL = "hippocampus-mr-stp"
 
@@ -64,7 +64,7 @@ def test_run_gives_what_the_engine_gives_in_python(
     engine: Engine, phantom: Scan, record: Record, python: str, environment, tmp_path: Path
 ):
     engine.segment(record.job(phantom, 0.5, model=MODEL, device="cpu", precision="float32"))
-    engine.wait()
+    finish(engine)
     assert record.errors == []
     (answer,) = record.answers
     assert {step[2] for step in record.steps} >= {"First encoder blocks"}
@@ -92,12 +92,12 @@ def test_run_gives_what_the_engine_gives_in_python(
 def test_preview_and_sliders_need_no_second_opening(engine: Engine, phantom: Scan, record: Record):
     job, maps = record.job(phantom, 0.5, model=MODEL, device="cpu"), []
     engine.segment(job)
-    engine.wait()
+    finish(engine)
     steps = len(record.steps)
     engine.preview(job.session, 0.2, lambda shown, grid: maps.append((shown, grid)))
     wait_until(engine.poll, lambda: bool(maps))
     engine.segment(record.job(phantom, 0.2, model=MODEL, device="cpu"))
-    engine.wait()
+    finish(engine)
 
     shown, grid = maps[0]
     assert shown.data.shape == grid.shape == record.answers[0].grid.shape
@@ -110,7 +110,7 @@ def test_scan_that_cannot_be_segmented_is_refused_with_the_engines_sentence(
 ):
     flat = Scan(np.zeros_like(phantom.array), phantom.affine, "empty", "empty")
     engine.segment(record.job(flat, 0.5, model=MODEL))
-    engine.wait()
+    finish(engine)
 
     assert record.errors[0].kind == "input"
     assert "empty" in str(record.errors[0])
@@ -123,9 +123,9 @@ def test_cancel_while_the_engine_loads_gives_the_panel_back(
     engine.segment(record.job(phantom, 0.5, model=MODEL))
     engine.poll()
     engine.cancel()
-    engine.wait()
+    finish(engine)
     assert [error.kind for error in record.errors] == ["cancelled"]
     engine.segment(record.job(phantom, 0.5, model=MODEL))
-    engine.wait()
+    finish(engine)
 
     assert len(record.answers) == 1

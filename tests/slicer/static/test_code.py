@@ -13,8 +13,8 @@ import pytest
 
 SLICERS_OWN = {"slicer", "qt", "ctk", "vtk", "numpy", "SparseSegLib"}
 NUMPY_ONLY = {
-    "answers", "catalogue", "chooser", "engine", "failures", "geometry", "install", "jobs",
-    "orders", "process", "result_view", "runner", "words",
+    "answers", "catalogue", "chooser", "engine", "failures", "feedback", "geometry", "install",
+    "jobs", "orders", "process", "result_view", "runner", "words",
 }  # fmt: skip
 """Files that know neither Slicer nor Qt."""
 
@@ -91,7 +91,7 @@ def test_every_widget_that_the_code_names_is_in_the_form(
     trees: dict[str, ast.Module], form: ElementTree.Element
 ):
     used = set()
-    for name in ("widget.py", "chooser.py", "result_view.py"):
+    for name in ("widget.py", "chooser.py", "feedback.py", "result_view.py"):
         for node in ast.walk(trees[name]):
             if isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("self._ui", "ui"):
                 used.add(node.attr)
