@@ -1,6 +1,6 @@
 # `make demo` and `make test` work on a fresh machine; `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help libraries virtual-libraries setup demo test check lint format export baselines evaluate adopt results bench viewer-bench
+.PHONY: help libraries virtual-libraries setup demo test test-slicer check lint format export baselines evaluate adopt results bench viewer-bench
 # The set-up of one target must not run beside that of another.
 .NOTPARALLEL:
 
@@ -39,6 +39,13 @@ endif
 
 test: virtual-libraries setup  ## run every test, those of the window on a virtual screen
 	scripts/virtual-display .venv/bin/pytest --no-xvfb $(PYTEST_ARGS)
+
+# `make test` runs of tests/slicer what needs no environment of its own; this runs all of it.
+slicer-pytest = bin/pytest -c tests/slicer/environments.ini --rootdir . --confcutdir . $(PYTEST_ARGS)
+test-slicer: libraries setup  ## run the tests of the 3D Slicer module, in two environments of their own
+	@scripts/slicer-environments
+	QT_QPA_PLATFORM=offscreen .venv-slicer/$(slicer-pytest) tests/slicer --ignore tests/slicer/browser
+	.venv-trame/$(slicer-pytest) tests/slicer/browser
 
 check: lint test  ## lint, types and tests: what a change has to pass
 
