@@ -17,6 +17,7 @@ from napari_sparseseg.plugin.closing import ClosingWidget
 from napari_sparseseg.plugin.controls import Controls
 from napari_sparseseg.plugin.failures import sentence_of
 from napari_sparseseg.plugin.images import Images
+from napari_sparseseg.plugin.inspector.window import InspectorWindow
 from napari_sparseseg.plugin.panels import Message, ScrollingColumn
 from napari_sparseseg.plugin.result_view import ResultView
 from napari_sparseseg.plugin.runner import Answer, Request, Runner, Work
@@ -64,7 +65,7 @@ class SparseSegDock(ClosingWidget):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__()
         self._viewer = napari_viewer
-        self._inspector: Inspector | None = None
+        self._inspector = InspectorWindow(napari_viewer, self)
         self._images = Images(napari_viewer)
         self.controls = Controls()
         self.message = Message()
@@ -197,17 +198,8 @@ class SparseSegDock(ClosingWidget):
         self.message.show_note(f"Back to {origin(shown.result.report)}.")
 
     def open_inspector(self) -> Inspector:
-        """Open the inspector below the canvas, or bring it to the front."""
-        from napari_sparseseg.plugin.inspector.panel import TITLE, Inspector
-
-        if self._inspector is None:
-            inspector = self._inspector = Inspector(self._viewer, self)
-            inspector.closing.connect(self._on_inspector_closed)
-            self._viewer.window.add_dock_widget(inspector, name=TITLE, area="bottom")
-        return self._inspector
-
-    def _on_inspector_closed(self) -> None:
-        self._inspector = None
+        """Open the inspector below the canvas, or return the one that is open."""
+        return self._inspector.open()
 
     def show_answer(self, answer: Answer) -> None:
         """Show a result that is there already, of the chosen image; undo leads back."""
