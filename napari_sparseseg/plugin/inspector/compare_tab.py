@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 SHORTCUT = "Alt+M"  # Alt+C copies a screenshot in napari
 _NOTHING = "Segment a scan first."
 _READY = "Choose what to compare the result with, and press Compare."
-_BUSY = "A run is going on; wait for it or cancel it, then compare."
 _SLIDER = 220  # pixels
 
 
@@ -86,7 +85,6 @@ class CompareTab(Tab):
         self._shown: Shown | None = None
         self._control: Control | None = None
         self._key = DENSE_KEY
-        self._running = False
         self._lay_out()
         self._connect()
         self._offer()
@@ -136,13 +134,10 @@ class CompareTab(Tab):
 
     def show_result(self, shown: Shown | None) -> None:
         """Offer what this result can be compared with; compare anew if asked to follow."""
-        mine, self._running = self._running, False
         self._shown = shown
         self._offer()
-        # a comparison of ours that still runs is of the result before; other runs may end
-        free = mine or not self.inspector.dock.runner.busy
-        if shown is not None and free and self.follow.isChecked():
-            self._compare()
+        if shown is not None and self.follow.isChecked() and not self.inspector.dock.busy:
+            self._compare(locked=False)
 
     def show_inspection(self, inspection: Inspection | None) -> None:
         """Show what a comparison found, or ask for one."""
@@ -160,11 +155,8 @@ class CompareTab(Tab):
 
     def compare(self) -> None:
         """Compare the shown result with what is chosen, as the button does."""
-        dock = self.inspector.dock
         if self._shown is None:
-            dock.message.show_note(_NOTHING)
-        elif dock.runner.busy:
-            dock.message.show_note(_BUSY)
+            self.inspector.dock.message.show_note(_NOTHING)
         else:
             self._compare()
 
@@ -180,7 +172,7 @@ class CompareTab(Tab):
             return target.at(self.setting.value())
         return target
 
-    def _compare(self) -> None:
+    def _compare(self, locked: bool = True) -> None:
         shown, target = self._shown, self.chosen()
         image = self.inspector.dock.image()
         if shown is None or target is None or image is None:
@@ -193,13 +185,11 @@ class CompareTab(Tab):
             self.inspector.dock.refuse(str(error))
             return
         work = Comparing(shown.answer, shown.runs, target, reference, self.resample.isChecked())
-        self._running = True
-        self.inspector.perform(work, lambda compared: self._on_compared(compared, target, shown))
+        self.inspector.perform(
+            work, lambda compared: self._on_compared(compared, target, shown), locked
+        )
 
     def _on_compared(self, compared: Compared, target: Target, shown: Shown) -> None:
-        self._running = False
-        if self._shown is None:
-            return  # the inspector was closed
         shown.remember_dense(compared.dense)
         inspection, layer = compared.inspection, target.layer
         if layer is not None:

@@ -216,7 +216,7 @@ class CurveTab(Tab):
     def load(self, setting: float) -> None:
         """Show the result at a setting of the curve; undo leads back."""
         curve, shown = self._curve, self.inspector.shown
-        if curve is None or shown is None or self.inspector.dock.runner.busy:
+        if curve is None or shown is None or not self.inspector.is_free():
             return
         answer = Answer(replace(curve.request, setting=setting), curve.results[setting])
         if not answer.request.same_as(shown.request):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from napari_sparseseg.plugin.runner import Answer, Work
 
 TITLE = "SparseSeg inspector"
+BUSY = "A run is going on; wait for it or cancel it, then try again."
 LEAST_HEIGHT = 230
 """Pixels: a table of some rows and a curve can be read in it, and the canvas keeps its place."""
 
@@ -72,8 +73,9 @@ class Inspector(ClosingWidget):
         self.curve = CurveTab(self)
         self._lay_out()
         self._answer: Answer | None = None
+        self._work: Work | None = None
         dock.changed.connect(self._on_changed)
-        self.closing.connect(lambda: dock.changed.disconnect(self._on_changed))
+        self.closing.connect(self._release)
         self._on_changed()
 
     @property
@@ -100,8 +102,17 @@ class Inspector(ClosingWidget):
 
     # What the tabs ask for
 
-    def perform(self, work: Work, done: Callable[[Any], None]) -> None:
-        """Do long work on the session of the shown result; the dock shows progress and Cancel.
+    def is_free(self) -> bool:
+        """Tell whether nothing runs that new work would end; the dock says so where it would."""
+        busy = self.dock.busy
+        if busy:
+            self.dock.message.show_note(BUSY)
+        return not busy
+
+    def perform(self, work: Work, done: Callable[[Any], None], locked: bool = True) -> None:
+        """Do long work on the session of the shown result, unless something else runs.
+
+        The dock shows progress and Cancel.
 
         Parameters
         ----------
@@ -109,9 +120,11 @@ class Inspector(ClosingWidget):
             See :data:`runner.Work`.
         done : callable
             Gets what it returns, unless another result is shown by then.
+        locked : bool
+            Whether the dock's choices wait for it; else it gives way when the user changes them.
         """
         shown = self.shown
-        if shown is None:
+        if shown is None or not self.is_free():
             return
         answer = shown.answer
 
@@ -119,7 +132,10 @@ class Inspector(ClosingWidget):
             if self.shown is shown and shown.answer is answer:
                 done(value)
 
-        self.dock.perform(work, finish, answer.request)
+        self._work = work
+        self.dock.message.dismiss()
+        self.dock.controls.set_busy(True, locked=locked)
+        self.dock.runner.perform(answer.request, work, finish)
 
     def show_inspection(self, inspection: Inspection) -> None:
         """Tell every tab what a comparison found."""
@@ -163,6 +179,12 @@ class Inspector(ClosingWidget):
         for tab in self.tabs:
             tab.show_inspection(None)
             tab.show_result(self.shown)
+
+    def _release(self) -> None:
+        """Follow the dock no more, and stop work of which nobody would see the end."""
+        self.dock.changed.disconnect(self._on_changed)
+        if self._work is not None and self.dock.runner.runs(self._work):
+            self.dock.cancel()
 
 
 def open_inspector(viewer: napari.Viewer) -> Inspector:
