@@ -26,6 +26,7 @@ from napari_sparseseg.analysis.terms import Topic, terms
 from napari_sparseseg.errors import ModelError, OutputError
 from napari_sparseseg.fates import AIR, fate_map, fate_names, stage_name
 from napari_sparseseg.methods import METHODS
+from napari_sparseseg.progress import CancelToken, Progress, silent
 from napari_sparseseg.report import NOTICE
 from napari_sparseseg.together import check_targets, content_step, write_together
 from napari_sparseseg.weights import ModelInfo, models
@@ -54,6 +55,8 @@ def write_document(
     sweep: Sweep | None = None,
     point: Point | None = None,
     overwrite: bool = False,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
 ) -> None:
     """Write a page and its data, both or none.
 
@@ -69,12 +72,19 @@ def write_document(
         RAS mm that the planes go through; the middle of the segmentation if left out.
     overwrite : bool
         Replace files that exist.
+    progress : callable, optional
+        See :data:`Progress`; a step for each picture of planes.
+    cancel : CancelToken, optional
+        Checked before each picture, and for the last time before anything is written.
 
     Raises
     ------
     OutputError
         If the ending is another one, or a file exists already or cannot be written.
+    Cancelled
+        If the token was set.
     """
+    cancel = cancel or CancelToken()
     page = Path(path)
     if page.suffix.lower() != ".html":
         raise OutputError(f"The page {page.name} has an unknown ending; use .html.")
@@ -86,7 +96,9 @@ def write_document(
         "sweep": None if sweep is None else sweep.to_dict(),
     }
     text = json.dumps(facts, indent=2, allow_nan=False) + "\n"
-    html = _html(inspection, sweep, point or middle(inspection.result.labels))
+    planes = _Planes(inspection, progress or silent, cancel)
+    html = _html(inspection, sweep, point or middle(inspection.result.labels), planes)
+    cancel.raise_if_cancelled()
     write_together(
         content_step(file, content.encode(), overwrite=overwrite)
         for file, content in ((page, html), (data, text))
@@ -107,7 +119,7 @@ def _in_ras(volume: Volume, voxel: Sequence[float] | NDArray[np.float64]) -> Poi
     return x, y, z
 
 
-def _html(inspection: Inspection, sweep: Sweep | None, point: Point) -> str:
+def _html(inspection: Inspection, sweep: Sweep | None, point: Point, planes: _Planes) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -119,10 +131,12 @@ def _html(inspection: Inspection, sweep: Sweep | None, point: Point) -> str:
     )
     environment.filters.update(_FILTERS)
     template = environment.get_template("document.html.jinja")
-    return template.render(_context(inspection, sweep, point))
+    return template.render(_context(inspection, sweep, point, planes))
 
 
-def _context(inspection: Inspection, sweep: Sweep | None, point: Point) -> dict[str, Any]:
+def _context(
+    inspection: Inspection, sweep: Sweep | None, point: Point, planes: _Planes
+) -> dict[str, Any]:
     """Collect what the template shows."""
     result, attribution = inspection.result, inspection.attribution
     report, method = result.report, METHODS[result.report["method"]]
@@ -140,8 +154,8 @@ def _context(inspection: Inspection, sweep: Sweep | None, point: Point) -> dict[
         "swatches": dict(zip(result.classes, map(_hex, result.colors), strict=True)),
         "legend": _legend(inspection),
         "point": point,
-        "planes": _planes(inspection, point, None),
-        "notes": [(note, _planes(inspection, note.place, NOTE_FIELD)) for note in notes[:PICTURED]],
+        "planes": planes.draw(point, None),
+        "notes": [(note, planes.draw(note.place, NOTE_FIELD)) for note in notes[:PICTURED]],
         "more_notes": notes[PICTURED:],
         "note_field": NOTE_FIELD,
         "attribution": attribution,
@@ -172,18 +186,37 @@ def _hex(color: str) -> str:
     return to_hex(color)
 
 
-def _planes(inspection: Inspection, point: Point, field: float | None) -> str:
-    result, compared = inspection.result, inspection.comparison
-    picture = draw_planes(
-        inspection.scan,
-        result.labels,
-        result.colors,
-        result.trace,
-        point,
-        None if compared is None else compared.difference,
-        field=field,
-    )
-    return _data_uri(picture)
+class _Planes:
+    """Draws the planes of a page; each picture takes a while.
+
+    Parameters
+    ----------
+    inspection : Inspection
+        Of what.
+    progress, cancel
+        As for :func:`write_document`.
+    """
+
+    def __init__(self, inspection: Inspection, progress: Progress, cancel: CancelToken) -> None:
+        self._inspection, self._progress, self._cancel = inspection, progress, cancel
+        self._drawn, self._total = 0, 1 + len(inspection.notes[:PICTURED])
+
+    def draw(self, point: Point, field: float | None) -> str:
+        """Draw the planes through a point; see :func:`draw_planes`."""
+        self._progress(self._drawn, self._total, "Writing the report")
+        self._cancel.raise_if_cancelled()
+        self._drawn += 1
+        result, compared = self._inspection.result, self._inspection.comparison
+        picture = draw_planes(
+            self._inspection.scan,
+            result.labels,
+            result.colors,
+            result.trace,
+            point,
+            None if compared is None else compared.difference,
+            field=field,
+        )
+        return _data_uri(picture)
 
 
 def _curve(sweep: Sweep) -> dict[str, str]:

@@ -89,6 +89,25 @@ def test_report_is_written_and_opened(
     assert not (tmp_path / "missing").exists()
 
 
+def test_cancelling_while_it_is_written_leaves_no_file(
+    qtbot: Any, dock_of: Any, scan: Volume, tmp_path: Path, hold: Any
+):
+    viewer, dock = dock_of()
+    add(viewer, scan)
+    segment(qtbot, dock)
+    inspector = dock.open_inspector()
+    gate = hold(dock.runner, "Writing the report")
+    inspector.report.write(tmp_path / "page.html")
+    qtbot.waitUntil(gate.reached.is_set, timeout=WAIT)
+
+    with qtbot.waitSignal(dock.runner.cancelled, timeout=WAIT):
+        dock.controls.cancel_button.click()
+        gate.open()
+
+    assert dock.message.text() == "Cancelled; nothing was changed."
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_point_of_view_is_where_the_inspector_goes(dock_of: Any, scan: Volume, qtbot: Any):
     viewer, dock = dock_of()
     image = add(viewer, scan)

@@ -78,8 +78,15 @@ class ReportButton(QPushButton):
             compared = compare(session, progress, cancel) if inspection is None else None
             found = compared.inspection if compared is not None else inspection
             assert found is not None
-            progress(0, 0, "Writing the report")
-            write_document(found, page, sweep=sweep, point=point, overwrite=overwrite)
+            write_document(
+                found,
+                page,
+                sweep=sweep,
+                point=point,
+                overwrite=overwrite,
+                progress=progress,
+                cancel=cancel,
+            )
             return compared
 
         def done(compared: Compared | None) -> None:
