@@ -104,7 +104,7 @@ class SparseSegDock(ClosingWidget):
         layout.addWidget(notice)
 
     def _connect(self) -> None:
-        controls, runner, events = self.controls, self.runner, self._viewer.layers.events
+        controls, runner, layers = self.controls, self.runner, self._viewer.layers.events
         controls.image_changed.connect(self._on_image)
         controls.setup_changed.connect(self._on_setup)
         controls.choice_changed.connect(self._on_choice)
@@ -125,7 +125,8 @@ class SparseSegDock(ClosingWidget):
         runner.failed.connect(self._on_failed)
         runner.cancelled.connect(self._on_cancelled)
         runner.rested.connect(self._idle)
-        for event in (events.inserted, events.removed, events.renamed):
+        self._events = (layers.inserted, layers.removed, layers.renamed)
+        for event in self._events:
             event.connect(self._offer_images)
         self.closing.connect(self._release)
         # The window may go without a word to its docks: see that the thread never outlives it.
@@ -353,10 +354,13 @@ class SparseSegDock(ClosingWidget):
         self.changed.emit()
 
     def _release(self) -> None:
-        """Stop and free everything."""
+        """Stop and free everything, and leave nothing behind that works on this dock."""
         self._rest.stop()
         self.runner.close()
         self._idle()
+        for event in self._events:
+            event.disconnect(self._offer_images)
+        self._inspector.close()
 
 
 def open_dock(viewer: napari.Viewer) -> SparseSegDock:

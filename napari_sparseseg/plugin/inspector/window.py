@@ -36,5 +36,10 @@ class InspectorWindow:
             self._viewer.window.add_dock_widget(inspector, name=TITLE, area="bottom")
         return self._inspector
 
+    def close(self) -> None:
+        """Take the inspector out of the window, if it is open."""
+        if self._inspector is not None:
+            self._viewer.window.remove_dock_widget(self._inspector)
+
     def _on_closing(self) -> None:
         self._inspector = None
