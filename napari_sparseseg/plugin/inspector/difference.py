@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from napari_sparseseg.analysis.inspection import Inspection
     from napari_sparseseg.plugin.geometry import Scan
+    from napari_sparseseg.plugin.inspector.comparing import Compared
     from napari_sparseseg.plugin.shown import Shown
 
 ROLE = "difference"
@@ -52,7 +53,7 @@ class DifferenceLayer(QObject):
         self._layer: Labels | None = None
         self._visible = True
 
-    def show(self, image: Image, shown: Shown, inspection: Inspection) -> None:
+    def show(self, image: Image, shown: Shown, compared: Compared) -> None:
         """Show the differences of a comparison, in place of those before.
 
         Parameters
@@ -61,29 +62,25 @@ class DifferenceLayer(QObject):
             The layer that was segmented.
         shown : Shown
             What is shown of it; the contours of the segmentation stay on top.
-        inspection : Inspection
+        compared : Compared
             The comparison.
         """
         from napari.layers import Labels
         from napari.utils import DirectLabelColormap
 
-        assert inspection.comparison is not None
         self.remove()
-        scan = shown.request.scan
-        # a copy: what the user paints must not change what was found
-        data = scan.on_layer(inspection.comparison.difference).copy(order="C")
         clear = "transparent"
         known: dict[int | None, str] = {None: clear, SAME: clear}
         known.update(COLORS.items())
         layer = Labels(
-            data,
+            compared.difference,
             name=f"{image.name} {ROLE}",
             visible=self._visible,
             opacity=_OPACITY,
             blending="translucent",
             colormap=DirectLabelColormap(color_dict=known),
             features={"index": [SAME, *KINDS], "difference": ["none", *KINDS.values()]},
-            metadata=_metadata(image, scan, inspection),
+            metadata=_metadata(image, shown.request.scan, compared.inspection),
             **transform_of(image),
         )
         layer.editable = False

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from napari_sparseseg.analysis.inspection import Inspection
     from napari_sparseseg.plugin.dock import SparseSegDock
+    from napari_sparseseg.plugin.inspector.comparing import Compared
     from napari_sparseseg.plugin.runner import Answer, Work
 
 TITLE = "SparseSeg inspector"
@@ -137,12 +138,25 @@ class Inspector(ClosingWidget):
         self.dock.controls.set_busy(True, locked=locked)
         self.dock.runner.perform(answer.request, work, finish)
 
+    def show_compared(self, compared: Compared) -> None:
+        """Show what a comparison of the shown result found, and where it differs."""
+        image, shown = self.dock.image(), self.shown
+        if image is not None and shown is not None:
+            shown.remember_dense(compared.dense)
+            self.compare.difference.show(image, shown, compared)
+            self.show_inspection(compared.inspection)
+
     def show_inspection(self, inspection: Inspection) -> None:
-        """Tell every tab what a comparison found."""
+        """Tell every tab what was found."""
         self.inspection = inspection
         for tab in self.tabs:
             tab.show_inspection(inspection)
         self.inspected.emit(inspection)
+
+    def take_notes(self, inspection: Inspection) -> None:
+        """Take the same findings with other notes."""
+        self.inspection = inspection
+        self.notes.show_inspection(inspection)
 
     def choose_token(self, token: int, go: bool = False) -> None:
         """Look at a token of the shown result.

@@ -69,8 +69,10 @@ class ReportButton(QPushButton):
         except SparseSegError as error:
             inspector.dock.refuse(str(error))
             return
-        compare = Comparing(shown.answer, shown.runs, targets(shown, ())[0], None, False)
+        low = inspector.notes.low.value()
+        compare = Comparing(shown.answer, shown.runs, targets(shown, ())[0], None, False, low)
         inspection, sweep, point = inspector.inspection, inspector.curve.sweep, self._point()
+        dense = shown.dense_twin()
 
         def work(session: Session, progress: Progress, cancel: CancelToken) -> Compared | None:
             from napari_sparseseg.analysis.document import write_document
@@ -78,6 +80,8 @@ class ReportButton(QPushButton):
             compared = compare(session, progress, cancel) if inspection is None else None
             found = compared.inspection if compared is not None else inspection
             assert found is not None
+            if found.low != low:  # the panel asked for it a moment ago
+                found = found.noted(dense, low)
             write_document(
                 found,
                 page,
@@ -91,8 +95,7 @@ class ReportButton(QPushButton):
 
         def done(compared: Compared | None) -> None:
             if compared is not None:
-                shown.remember_dense(compared.dense)
-                inspector.show_inspection(compared.inspection)
+                inspector.show_compared(compared)
             inspector.dock.message.show_file("Wrote the report", page)
 
         inspector.perform(work, done)
