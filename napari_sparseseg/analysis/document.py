@@ -33,7 +33,7 @@ from napari_sparseseg.weights import ModelInfo, models
 
 if TYPE_CHECKING:
     from napari_sparseseg.analysis.attribution import Attribution
-    from napari_sparseseg.analysis.sweep import Sweep
+    from napari_sparseseg.analysis.swept import Sweep, SweepPoint
     from napari_sparseseg.volume import Volume
 
 Point = tuple[float, float, float]
@@ -53,6 +53,7 @@ def write_document(
     path: str | Path,
     *,
     sweep: Sweep | None = None,
+    tolerance: float = TOLERANCE,
     point: Point | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -68,6 +69,8 @@ def write_document(
         The page, an ``.html`` file; the data go into a ``.json`` file of the same name.
     sweep : Sweep, optional
         The same scan at many settings.
+    tolerance : float
+        Loss of mean Dice that the proposed setting may cost.
     point : tuple of float, optional
         RAS mm that the planes go through; the middle of the segmentation if left out.
     overwrite : bool
@@ -97,7 +100,8 @@ def write_document(
     }
     text = json.dumps(facts, indent=2, allow_nan=False) + "\n"
     planes = _Planes(inspection, progress or silent, cancel)
-    html = _html(inspection, sweep, point or middle(inspection.result.labels), planes)
+    curve = None if sweep is None else _Curve(sweep, tolerance)
+    html = _html(inspection, curve, point or middle(inspection.result.labels), planes)
     cancel.raise_if_cancelled()
     write_together(
         content_step(file, content.encode(), overwrite=overwrite)
@@ -119,7 +123,33 @@ def _in_ras(volume: Volume, voxel: Sequence[float] | NDArray[np.float64]) -> Poi
     return x, y, z
 
 
-def _html(inspection: Inspection, sweep: Sweep | None, point: Point, planes: _Planes) -> str:
+@dataclass(frozen=True, eq=False)
+class _Curve:
+    """A sweep, and the loss of mean Dice that its proposed setting may cost."""
+
+    sweep: Sweep
+    tolerance: float
+
+    @property
+    def proposed(self) -> SweepPoint:
+        return self.sweep.propose(self.tolerance)
+
+    def drawn(self) -> dict[str, str]:
+        """Draw the curve for a light and a dark page."""
+        from matplotlib.figure import Figure
+
+        from napari_sparseseg.analysis.curve import draw_sweep
+
+        curves = {}
+        for name in ("light", "dark"):
+            figure, picture = Figure(figsize=(9, 2.7), dpi=160), BytesIO()
+            draw_sweep(figure, self.sweep, dark=name == "dark", proposed=self.proposed.setting)
+            figure.savefig(picture, format="png")
+            curves[name] = _data_uri(picture.getvalue())
+        return curves
+
+
+def _html(inspection: Inspection, curve: _Curve | None, point: Point, planes: _Planes) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -131,16 +161,16 @@ def _html(inspection: Inspection, sweep: Sweep | None, point: Point, planes: _Pl
     )
     environment.filters.update(_FILTERS)
     template = environment.get_template("document.html.jinja")
-    return template.render(_context(inspection, sweep, point, planes))
+    return template.render(_context(inspection, curve, point, planes))
 
 
 def _context(
-    inspection: Inspection, sweep: Sweep | None, point: Point, planes: _Planes
+    inspection: Inspection, curve: _Curve | None, point: Point, planes: _Planes
 ) -> dict[str, Any]:
     """Collect what the template shows."""
     result, attribution = inspection.result, inspection.attribution
     report, method = result.report, METHODS[result.report["method"]]
-    notes = inspection.notes
+    notes, sweep = inspection.notes, None if curve is None else curve.sweep
     return {
         "notice": NOTICE,
         "report": report,
@@ -163,9 +193,9 @@ def _context(
         "structures": inspection.structures,
         "stages": [stage_name(result.trace, s + 1) for s in range(len(result.trace.stages))],
         "sweep": sweep,
-        "curve": None if sweep is None else _curve(sweep),
-        "proposed": None if sweep is None else sweep.propose(TOLERANCE),
-        "tolerance": TOLERANCE,
+        "curve": None if curve is None else curve.drawn(),
+        "proposed": None if curve is None else curve.proposed,
+        "tolerance": None if curve is None else f"{curve.tolerance:g}",
         "terms": terms(method.name, _topics(inspection, sweep)),
     }
 
@@ -217,22 +247,6 @@ class _Planes:
             field=field,
         )
         return _data_uri(picture)
-
-
-def _curve(sweep: Sweep) -> dict[str, str]:
-    """Draw the curve for a light and a dark page."""
-    from matplotlib.figure import Figure
-
-    from napari_sparseseg.analysis.curve import draw_sweep
-
-    curves = {}
-    proposed = sweep.propose(TOLERANCE).setting
-    for name in ("light", "dark"):
-        figure, picture = Figure(figsize=(9, 2.7), dpi=160), BytesIO()
-        draw_sweep(figure, sweep, dark=name == "dark", proposed=proposed)
-        figure.savefig(picture, format="png")
-        curves[name] = _data_uri(picture.getvalue())
-    return curves
 
 
 def _data_uri(picture: bytes) -> str:

@@ -482,3 +482,11 @@ def test_each_picture_is_told_of_and_cancelling_leaves_no_file(tmp_path: Path, f
             )
         assert list(tmp_path.iterdir()) == []
     assert told == [(step, total, "Writing the report") for step in range(total)]
+
+
+def test_the_proposal_costs_what_the_user_allows(tmp_path: Path, found: Inspection):
+    page, _ = written(found, tmp_path, sweep=SWEEP, tolerance=0.6)
+
+    assert "costs no more than 0.6 mean Dice (to the dense twin) on this scan is 0.2." in page.text(
+        "curve"
+    )

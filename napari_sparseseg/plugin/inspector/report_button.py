@@ -69,7 +69,7 @@ class ReportButton(QPushButton):
         except SparseSegError as error:
             inspector.dock.refuse(str(error))
             return
-        low = inspector.notes.low.value()
+        low, tolerance = inspector.notes.low.value(), inspector.curve.loss
         compare = Comparing(shown.answer, shown.runs, targets(shown, ())[0], None, False, low)
         inspection, sweep, point = inspector.inspection, inspector.curve.sweep, self._point()
         dense = shown.dense_twin()
@@ -86,6 +86,7 @@ class ReportButton(QPushButton):
                 found,
                 page,
                 sweep=sweep,
+                tolerance=tolerance,
                 point=point,
                 overwrite=overwrite,
                 progress=progress,
