@@ -268,6 +268,6 @@ class CompareTab(Tab):
         self.follow.setChecked(False)
         for event in self._events:
             event.disconnect(self._offer)
-        self.difference.remove()
+        self.difference.release()
         self._aside.close()
         self._shown = None

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QLineEdit,
+    QMessageBox,
     QPushButton,
     QSizePolicy,
     QVBoxLayout,
@@ -220,21 +221,29 @@ class CurveTab(Tab):
     def load(self, setting: float) -> None:
         """Show the result at a setting of the curve; undo leads back."""
         curve, shown = self._curve, self.inspector.shown
-        if curve is None or shown is None or not self.inspector.is_free():
+        if curve is None or shown is None or not self.inspector.is_ready():
             return
         answer = Answer(replace(curve.request, setting=setting), curve.results[setting])
         if not answer.request.same_as(shown.request):
             self.inspector.dock.show_answer(answer)
 
-    def save(self, folder: Path) -> None:
-        """Write the curve into a folder, and say so."""
+    def save(self, folder: Path, overwrite: bool = False) -> None:
+        """Write the curve into a folder, and say so.
+
+        Parameters
+        ----------
+        folder : Path
+            Made where it does not exist.
+        overwrite : bool
+            Replace files that exist.
+        """
         from napari_sparseseg.analysis.sweep import SWEEP_FILES, write_sweep
 
         if self.sweep is None:
             return
         dock = self.inspector.dock
         try:
-            write_sweep(self.sweep, folder, proposed=self._proposed())
+            write_sweep(self.sweep, folder, proposed=self._proposed(), overwrite=overwrite)
         except SparseSegError as error:
             dock.refuse(str(error))
             return
@@ -246,9 +255,21 @@ class CurveTab(Tab):
             self.load(proposed)
 
     def _choose_folder(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Save the curve in a folder")
-        if folder:
-            self.save(Path(folder))
+        from napari_sparseseg.analysis.sweep import SWEEP_FILES
+
+        chosen = QFileDialog.getExistingDirectory(self, "Save the curve in a folder")
+        if not chosen:
+            return
+        folder = Path(chosen)
+        there = [name for name in SWEEP_FILES if (folder / name).exists()]
+        # the dialog asks about a folder, and not about what lies in it
+        if not there or self._may_replace(there, folder):
+            self.save(folder, overwrite=bool(there))
+
+    def _may_replace(self, files: list[str], folder: Path) -> bool:
+        question = f"Replace {', '.join(files)} in {folder}?"
+        answer = QMessageBox.question(self, "Save the curve", question)
+        return bool(answer == QMessageBox.StandardButton.Yes)
 
     def _asked(self, shown: Shown) -> tuple[float, ...]:
         from napari_sparseseg.analysis.sweep import planned_settings, read_settings

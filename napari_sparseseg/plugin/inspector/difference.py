@@ -12,7 +12,7 @@ from napari_sparseseg.analysis.compare import ADDED, CHANGED, LOST, SAME
 from napari_sparseseg.analysis.patches import TokenIndex, middle_voxel
 from napari_sparseseg.colors import DIFFERENCES
 from napari_sparseseg.plugin.geometry import transform_of
-from napari_sparseseg.plugin.layers import SEGMENTATION
+from napari_sparseseg.plugin.layers import SEGMENTATION, ResultLayers
 
 if TYPE_CHECKING:
     import napari
@@ -37,7 +37,7 @@ class DifferenceLayer(QObject):
     Attributes
     ----------
     visibility : Signal(bool)
-        The user showed or hid it in napari's own list.
+        The user showed it, hid it or deleted it in napari's own list.
 
     Parameters
     ----------
@@ -51,7 +51,9 @@ class DifferenceLayer(QObject):
         super().__init__()
         self._viewer = viewer
         self._layer: Labels | None = None
+        self._result: ResultLayers | None = None
         self._visible = True
+        viewer.layers.events.removed.connect(self._on_removed)
 
     def show(self, image: Image, shown: Shown, compared: Compared) -> None:
         """Show the differences of a comparison, in place of those before.
@@ -84,20 +86,19 @@ class DifferenceLayer(QObject):
             **transform_of(image),
         )
         layer.editable = False
-        layers = self._viewer.layers
-        selected = list(layers.selection)
-        top = SEGMENTATION in shown.layers
-        place = layers.index(shown.layers[SEGMENTATION]) if top else len(layers)
-        layers.insert(place, layer)
-        layers.selection = selected
         layer.events.visible.connect(self._on_visible)
-        self._layer = layer
+        self._layer, self._result = layer, shown.layers
+        self._insert(layer, shown.layers)
 
     def set_visible(self, visible: bool) -> None:
-        """Show or hide the layer, and those to come."""
+        """Show or hide the layer, and those to come; one that was deleted comes back."""
         self._visible = visible
-        if self._layer is not None:
-            self._layer.visible = visible
+        layer, result = self._layer, self._result
+        if layer is None or result is None:
+            return
+        if visible and layer not in self._viewer.layers:
+            self._insert(layer, result)
+        layer.visible = visible
 
     def remove(self) -> None:
         """Take the layer out of the viewer."""
@@ -107,10 +108,28 @@ class DifferenceLayer(QObject):
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
 
+    def release(self) -> None:
+        """Take the layer out, and follow the viewer no more."""
+        self.remove()
+        self._viewer.layers.events.removed.disconnect(self._on_removed)
+
+    def _insert(self, layer: Labels, result: ResultLayers) -> None:
+        """Put the layer below the contours of the segmentation; what is selected stays."""
+        layers = self._viewer.layers
+        selected = list(layers.selection)
+        top = SEGMENTATION in result
+        layers.insert(layers.index(result[SEGMENTATION]) if top else len(layers), layer)
+        layers.selection = selected
+
     def _on_visible(self, event: Any = None) -> None:
         if self._layer is not None:
             self._visible = self._layer.visible
             self.visibility.emit(self._visible)
+
+    def _on_removed(self, event: Any) -> None:
+        if event.value is self._layer:
+            self._visible = False
+            self.visibility.emit(False)
 
 
 def largest_difference(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from napari_sparseseg.plugin.runner import Answer, Work
 
 TITLE = "SparseSeg inspector"
+CHANGED = "{name} was changed since it was segmented; press Segment, then try again."
 BUSY = "A run is going on; wait for it or cancel it, then try again."
 LEAST_HEIGHT = 230
 """Pixels: a table of some rows and a curve can be read in it, and the canvas keeps its place."""
@@ -103,12 +104,18 @@ class Inspector(ClosingWidget):
 
     # What the tabs ask for
 
-    def is_free(self) -> bool:
-        """Tell whether nothing runs that new work would end; the dock says so where it would."""
-        busy = self.dock.busy
-        if busy:
+    def is_ready(self) -> bool:
+        """Tell whether the shown result can be worked on; the dock says why not."""
+        image, shown = self.dock.image(), self.shown
+        if image is None or shown is None:
+            return False
+        if self.dock.busy:  # new work would end it
             self.dock.message.show_note(BUSY)
-        return not busy
+            return False
+        if not shown.request.scan.still_is(image):
+            self.dock.refuse(CHANGED.format(name=image.name))
+            return False
+        return True
 
     def perform(self, work: Work, done: Callable[[Any], None], locked: bool = True) -> None:
         """Do long work on the session of the shown result, unless something else runs.
@@ -125,7 +132,7 @@ class Inspector(ClosingWidget):
             Whether the dock's choices wait for it; else it gives way when the user changes them.
         """
         shown = self.shown
-        if shown is None or not self.is_free():
+        if shown is None or not self.is_ready():
             return
         answer = shown.answer
 

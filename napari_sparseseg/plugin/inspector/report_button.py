@@ -107,7 +107,7 @@ class ReportButton(QPushButton):
         self.setToolTip(_ABOUT if there else _NOTHING_SHOWN)
 
     def _choose_file(self) -> None:
-        if not self._inspector.is_free():
+        if not self._inspector.is_ready():
             return
         image = self._inspector.dock.image()
         name = f"{image.name if image is not None else 'report'}{_ENDING}"
