@@ -77,7 +77,7 @@ def tour(viewer: napari.Viewer) -> Iterator[str]:
 def inspected(viewer: napari.Viewer, dock: SparseSegDock, inspector: Inspector) -> Iterator[str]:
     """Open each tab in turn."""
     pages = inspector.pages
-    inspector.tokens.keys[PRUNED].click()
+    wait_for(dock, inspector.token_chosen, inspector.tokens.keys[PRUNED].click)
     yield "2-token"
     pages.setCurrentWidget(inspector.compare)
     wait_for(dock, inspector.inspected, inspector.compare.button.click)

@@ -66,23 +66,20 @@ class Comparison:
         Shape of the labels: :data:`SAME`, :data:`ADDED`, :data:`LOST` or :data:`CHANGED`.
     spacing : tuple of float
         Edges of a voxel in mm.
+    counts : dict of int
+        Voxels "added", "lost" and "changed".
     """
 
     classes: tuple[ClassComparison, ...]
     difference: NDArray[np.uint8]
     spacing: tuple[float, ...]
+    counts: dict[str, int]
 
     @property
     def mean_dice(self) -> float | None:
         """Mean over the structures that the reference holds; None if it holds none."""
         found = [entry.dice for entry in self.classes if entry.dice is not None]
         return float(np.mean(found)) if found else None
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Voxels "added", "lost" and "changed"."""
-        counted = count_classes(self.difference, CHANGED + 1).tolist()
-        return {"added": counted[ADDED], "lost": counted[LOST], "changed": counted[CHANGED]}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures, JSON-ready."""
@@ -139,11 +136,10 @@ def compare(
     """
     theirs = matched(reference, labels, classes, resample=resample)
     mine = checked_labels(labels, classes)
-    return Comparison(
-        tuple(_structures(mine, theirs, classes, progress or silent, cancel or CancelToken())),
-        difference_map(mine.data, theirs.data),
-        labels.spacing,
-    )
+    structures = _structures(mine, theirs, classes, progress or silent, cancel or CancelToken())
+    entries = tuple(structures)
+    difference = difference_map(mine.data, theirs.data)
+    return Comparison(entries, difference, labels.spacing, _counted(difference))
 
 
 def _structures(
@@ -166,6 +162,11 @@ def _structures(
         progress(place, len(names), f"Comparing {name}")
         masks = next(pairs)
         yield ClassComparison(name, dice(*masks), hd95(*masks, spacing), *both)
+
+
+def _counted(difference: NDArray[np.uint8]) -> dict[str, int]:
+    counts = count_classes(difference, CHANGED + 1).tolist()
+    return {"added": counts[ADDED], "lost": counts[LOST], "changed": counts[CHANGED]}
 
 
 def difference_map(labels: NDArray[np.uint8], reference: NDArray[np.uint8]) -> NDArray[np.uint8]:

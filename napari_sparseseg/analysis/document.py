@@ -26,13 +26,14 @@ from napari_sparseseg.analysis.terms import Topic, terms
 from napari_sparseseg.errors import ModelError, OutputError
 from napari_sparseseg.fates import AIR, fate_map, fate_names, stage_name
 from napari_sparseseg.methods import METHODS
+from napari_sparseseg.progress import CancelToken, Progress, silent
 from napari_sparseseg.report import NOTICE
 from napari_sparseseg.together import check_targets, content_step, write_together
 from napari_sparseseg.weights import ModelInfo, models
 
 if TYPE_CHECKING:
     from napari_sparseseg.analysis.attribution import Attribution
-    from napari_sparseseg.analysis.sweep import Sweep
+    from napari_sparseseg.analysis.swept import Sweep, SweepPoint
     from napari_sparseseg.volume import Volume
 
 Point = tuple[float, float, float]
@@ -52,8 +53,11 @@ def write_document(
     path: str | Path,
     *,
     sweep: Sweep | None = None,
+    tolerance: float = TOLERANCE,
     point: Point | None = None,
     overwrite: bool = False,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
 ) -> None:
     """Write a page and its data, both or none.
 
@@ -65,16 +69,25 @@ def write_document(
         The page, an ``.html`` file; the data go into a ``.json`` file of the same name.
     sweep : Sweep, optional
         The same scan at many settings.
+    tolerance : float
+        Loss of mean Dice that the proposed setting may cost.
     point : tuple of float, optional
         RAS mm that the planes go through; the middle of the segmentation if left out.
     overwrite : bool
         Replace files that exist.
+    progress : callable, optional
+        See :data:`Progress`; a step for each picture of planes.
+    cancel : CancelToken, optional
+        Checked before each picture, and for the last time before anything is written.
 
     Raises
     ------
     OutputError
         If the ending is another one, or a file exists already or cannot be written.
+    Cancelled
+        If the token was set.
     """
+    cancel = cancel or CancelToken()
     page = Path(path)
     if page.suffix.lower() != ".html":
         raise OutputError(f"The page {page.name} has an unknown ending; use .html.")
@@ -86,7 +99,10 @@ def write_document(
         "sweep": None if sweep is None else sweep.to_dict(),
     }
     text = json.dumps(facts, indent=2, allow_nan=False) + "\n"
-    html = _html(inspection, sweep, point or middle(inspection.result.labels))
+    planes = _Planes(inspection, progress or silent, cancel)
+    curve = None if sweep is None else _Curve(sweep, tolerance)
+    html = _html(inspection, curve, point or middle(inspection.result.labels), planes)
+    cancel.raise_if_cancelled()
     write_together(
         content_step(file, content.encode(), overwrite=overwrite)
         for file, content in ((page, html), (data, text))
@@ -107,7 +123,33 @@ def _in_ras(volume: Volume, voxel: Sequence[float] | NDArray[np.float64]) -> Poi
     return x, y, z
 
 
-def _html(inspection: Inspection, sweep: Sweep | None, point: Point) -> str:
+@dataclass(frozen=True, eq=False)
+class _Curve:
+    """A sweep, and the loss of mean Dice that its proposed setting may cost."""
+
+    sweep: Sweep
+    tolerance: float
+
+    @property
+    def proposed(self) -> SweepPoint:
+        return self.sweep.propose(self.tolerance)
+
+    def drawn(self) -> dict[str, str]:
+        """Draw the curve for a light and a dark page."""
+        from matplotlib.figure import Figure
+
+        from napari_sparseseg.analysis.curve import draw_sweep
+
+        curves = {}
+        for name in ("light", "dark"):
+            figure, picture = Figure(figsize=(9, 2.7), dpi=160), BytesIO()
+            draw_sweep(figure, self.sweep, dark=name == "dark", proposed=self.proposed.setting)
+            figure.savefig(picture, format="png")
+            curves[name] = _data_uri(picture.getvalue())
+        return curves
+
+
+def _html(inspection: Inspection, curve: _Curve | None, point: Point, planes: _Planes) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -119,14 +161,16 @@ def _html(inspection: Inspection, sweep: Sweep | None, point: Point) -> str:
     )
     environment.filters.update(_FILTERS)
     template = environment.get_template("document.html.jinja")
-    return template.render(_context(inspection, sweep, point))
+    return template.render(_context(inspection, curve, point, planes))
 
 
-def _context(inspection: Inspection, sweep: Sweep | None, point: Point) -> dict[str, Any]:
+def _context(
+    inspection: Inspection, curve: _Curve | None, point: Point, planes: _Planes
+) -> dict[str, Any]:
     """Collect what the template shows."""
     result, attribution = inspection.result, inspection.attribution
     report, method = result.report, METHODS[result.report["method"]]
-    notes = inspection.notes
+    notes, sweep = inspection.notes, None if curve is None else curve.sweep
     return {
         "notice": NOTICE,
         "report": report,
@@ -140,8 +184,8 @@ def _context(inspection: Inspection, sweep: Sweep | None, point: Point) -> dict[
         "swatches": dict(zip(result.classes, map(_hex, result.colors), strict=True)),
         "legend": _legend(inspection),
         "point": point,
-        "planes": _planes(inspection, point, None),
-        "notes": [(note, _planes(inspection, note.place, NOTE_FIELD)) for note in notes[:PICTURED]],
+        "planes": planes.draw(point, None),
+        "notes": [(note, planes.draw(note.place, NOTE_FIELD)) for note in notes[:PICTURED]],
         "more_notes": notes[PICTURED:],
         "note_field": NOTE_FIELD,
         "attribution": attribution,
@@ -149,9 +193,9 @@ def _context(inspection: Inspection, sweep: Sweep | None, point: Point) -> dict[
         "structures": inspection.structures,
         "stages": [stage_name(result.trace, s + 1) for s in range(len(result.trace.stages))],
         "sweep": sweep,
-        "curve": None if sweep is None else _curve(sweep),
-        "proposed": None if sweep is None else sweep.propose(TOLERANCE),
-        "tolerance": TOLERANCE,
+        "curve": None if curve is None else curve.drawn(),
+        "proposed": None if curve is None else curve.proposed,
+        "tolerance": None if curve is None else f"{curve.tolerance:g}",
         "terms": terms(method.name, _topics(inspection, sweep)),
     }
 
@@ -172,34 +216,37 @@ def _hex(color: str) -> str:
     return to_hex(color)
 
 
-def _planes(inspection: Inspection, point: Point, field: float | None) -> str:
-    result, compared = inspection.result, inspection.comparison
-    picture = draw_planes(
-        inspection.scan,
-        result.labels,
-        result.colors,
-        result.trace,
-        point,
-        None if compared is None else compared.difference,
-        field=field,
-    )
-    return _data_uri(picture)
+class _Planes:
+    """Draws the planes of a page; each picture takes a while.
 
+    Parameters
+    ----------
+    inspection : Inspection
+        Of what.
+    progress, cancel
+        As for :func:`write_document`.
+    """
 
-def _curve(sweep: Sweep) -> dict[str, str]:
-    """Draw the curve for a light and a dark page."""
-    from matplotlib.figure import Figure
+    def __init__(self, inspection: Inspection, progress: Progress, cancel: CancelToken) -> None:
+        self._inspection, self._progress, self._cancel = inspection, progress, cancel
+        self._drawn, self._total = 0, 1 + len(inspection.notes[:PICTURED])
 
-    from napari_sparseseg.analysis.curve import draw_sweep
-
-    curves = {}
-    proposed = sweep.propose(TOLERANCE).setting
-    for name in ("light", "dark"):
-        figure, picture = Figure(figsize=(9, 2.7), dpi=160), BytesIO()
-        draw_sweep(figure, sweep, dark=name == "dark", proposed=proposed)
-        figure.savefig(picture, format="png")
-        curves[name] = _data_uri(picture.getvalue())
-    return curves
+    def draw(self, point: Point, field: float | None) -> str:
+        """Draw the planes through a point; see :func:`draw_planes`."""
+        self._progress(self._drawn, self._total, "Writing the report")
+        self._cancel.raise_if_cancelled()
+        self._drawn += 1
+        result, compared = self._inspection.result, self._inspection.comparison
+        picture = draw_planes(
+            self._inspection.scan,
+            result.labels,
+            result.colors,
+            result.trace,
+            point,
+            None if compared is None else compared.difference,
+            field=field,
+        )
+        return _data_uri(picture)
 
 
 def _data_uri(picture: bytes) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_sparseseg.analysis.attribution import (
@@ -12,7 +12,7 @@ from napari_sparseseg.analysis.attribution import (
     structure_tokens,
 )
 from napari_sparseseg.analysis.compare import SAME, Comparison, compare, matched
-from napari_sparseseg.analysis.notes import SafetyNote, safety_notes
+from napari_sparseseg.analysis.notes import LOW_CONFIDENCE, SafetyNote, safety_notes
 from napari_sparseseg.analysis.patches import TokenIndex
 from napari_sparseseg.progress import CancelToken, Progress
 from napari_sparseseg.volume import Volume
@@ -46,6 +46,8 @@ class Inspection:
         The tokens of each structure of the result, by their fate.
     notes : tuple of SafetyNote
         Against the dense twin, or on confidence alone if it is not there.
+    low : float
+        Confidence below which a place was noted.
     """
 
     scan: Volume
@@ -56,6 +58,17 @@ class Inspection:
     attribution: Attribution | None
     structures: tuple[StructureTokens, ...]
     notes: tuple[SafetyNote, ...]
+    low: float = LOW_CONFIDENCE
+
+    def noted(self, dense: Segmentation | None, low: float) -> Inspection:
+        """Return the same with the places noted below another confidence.
+
+        Parameters
+        ----------
+        dense, low
+            As for :func:`safety_notes`.
+        """
+        return replace(self, notes=safety_notes(self.result, dense, low), low=low)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all figures, JSON-ready; nothing of the scan but the report's geometry."""
@@ -77,6 +90,7 @@ def inspect(
     other: Volume | None = None,
     other_title: str = "",
     resample: bool = False,
+    low: float = LOW_CONFIDENCE,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
 ) -> Inspection:
@@ -97,6 +111,8 @@ def inspect(
         Its name.
     resample : bool
         Bring it to the scan's grid if it has another.
+    low : float
+        Confidence below which a place is noted.
     progress, cancel
         As for :func:`compare`.
 
@@ -110,7 +126,7 @@ def inspect(
     """
     trace, labels, classes = result.trace, result.labels, result.classes
     index = TokenIndex.of(trace.grid, labels)
-    notes = safety_notes(result, dense)
+    notes = safety_notes(result, dense, low)
     structures = structure_tokens(trace, index, labels.data, classes)
     reference: Volume | None = None
     dense_errors = None
@@ -121,10 +137,10 @@ def inspect(
     elif dense is not None:
         reference, other_title = dense.labels, DENSE
     if reference is None:
-        return Inspection(scan, result, None, "", None, None, structures, notes)
+        return Inspection(scan, result, None, "", None, None, structures, notes, low)
     comparison = compare(labels, reference, classes, progress=progress, cancel=cancel)
     errors, from_twin = comparison.difference != SAME, other is None
     attribution = attribute(trace, index, errors, dense_errors, from_twin=from_twin)
     return Inspection(
-        scan, result, reference, other_title, comparison, attribution, structures, notes
+        scan, result, reference, other_title, comparison, attribution, structures, notes, low
     )

@@ -13,10 +13,14 @@ class ClosingWidget(QWidget):
     Attributes
     ----------
     closing : Signal()
-        The window went, or napari took the dock out of it.
+        The window went, or napari took the dock out of it. It comes once.
     """
 
     closing = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._gone = False
 
     def hideEvent(self, event: QHideEvent | None) -> None:
         """Tell when the whole window goes; hidden in a tab the widget stays."""
@@ -24,11 +28,16 @@ class ClosingWidget(QWidget):
         window = self.window()
         minimised = event is not None and event.spontaneous()
         if not minimised and window is not None and not window.isVisible():
-            self.closing.emit()
+            self._close()
 
     def changeEvent(self, event: QEvent | None) -> None:
         """Tell when napari takes the dock out of the window."""
         super().changeEvent(event)
         moved = event is not None and event.type() == QEvent.Type.ParentChange
         if moved and self.parent() is None:
+            self._close()
+
+    def _close(self) -> None:
+        if not self._gone:
+            self._gone = True
             self.closing.emit()

@@ -94,6 +94,7 @@ class Controls(QWidget):
         self.cancel_button = QPushButton("Cancel")
         self.keep_button = _button("Keep")
         self.undo_button = _button("Undo")
+        self.after = QWidget()
         self.inspect_button = _button("Inspect")
         self.open_button = QToolButton()
         self.progress = QProgressBar()
@@ -151,7 +152,8 @@ class Controls(QWidget):
         buttons = QHBoxLayout()
         buttons.addWidget(self.segment_button, 2)
         buttons.addWidget(self.cancel_button, 1)
-        after = QHBoxLayout()
+        after = QHBoxLayout(self.after)
+        after.setContentsMargins(0, 0, 0, 0)
         for button in (self.keep_button, self.undo_button):
             after.addWidget(button)
         layout = QVBoxLayout(self)
@@ -161,7 +163,7 @@ class Controls(QWidget):
         layout.addLayout(buttons)
         layout.addWidget(self.progress)
         layout.addWidget(self.inspect_button)
-        layout.addLayout(after)
+        layout.addWidget(self.after)
 
     def _connect(self) -> None:
         self.image.currentIndexChanged.connect(lambda _: self.image_changed.emit())
@@ -272,13 +274,14 @@ class Controls(QWidget):
         summary : str
             What the last run did.
         locked : bool
-            Whether the choices wait too: a slider moved by chance must not end longer work.
+            Whether the choices, and what else would end it, wait too: a slider moved by chance
+            must not end longer work.
         """
         for button in (self.segment_button, self.all_button):
             button.setEnabled(not busy)
         self.cancel_button.setEnabled(busy)
-        for choices in (self.choices, self.settings):
-            choices.setEnabled(not locked)
+        for waiting in (self.choices, self.settings, self.after):
+            waiting.setEnabled(not locked)
         if not busy:
             self.show_progress(0, 0, summary)
 

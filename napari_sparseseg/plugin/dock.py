@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +16,10 @@ from napari_sparseseg.plugin.closing import ClosingWidget
 from napari_sparseseg.plugin.controls import Controls
 from napari_sparseseg.plugin.failures import sentence_of
 from napari_sparseseg.plugin.images import Images
+from napari_sparseseg.plugin.inspector.window import InspectorWindow
 from napari_sparseseg.plugin.panels import Message, ScrollingColumn
 from napari_sparseseg.plugin.result_view import ResultView
-from napari_sparseseg.plugin.runner import Answer, Request, Runner, Work
+from napari_sparseseg.plugin.runner import Answer, Runner
 from napari_sparseseg.plugin.shown import Shown
 from napari_sparseseg.report import NOTICE
 from napari_sparseseg.weights import find_model, models
@@ -64,7 +64,7 @@ class SparseSegDock(ClosingWidget):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__()
         self._viewer = napari_viewer
-        self._inspector: Inspector | None = None
+        self._inspector = InspectorWindow(napari_viewer, self)
         self._images = Images(napari_viewer)
         self.controls = Controls()
         self.message = Message()
@@ -104,7 +104,7 @@ class SparseSegDock(ClosingWidget):
         layout.addWidget(notice)
 
     def _connect(self) -> None:
-        controls, runner, events = self.controls, self.runner, self._viewer.layers.events
+        controls, runner, layers = self.controls, self.runner, self._viewer.layers.events
         controls.image_changed.connect(self._on_image)
         controls.setup_changed.connect(self._on_setup)
         controls.choice_changed.connect(self._on_choice)
@@ -124,7 +124,9 @@ class SparseSegDock(ClosingWidget):
         runner.answered.connect(self._on_answer)
         runner.failed.connect(self._on_failed)
         runner.cancelled.connect(self._on_cancelled)
-        for event in (events.inserted, events.removed, events.renamed):
+        runner.rested.connect(self._idle)
+        self._events = (layers.inserted, layers.removed, layers.renamed)
+        for event in self._events:
             event.connect(self._offer_images)
         self.closing.connect(self._release)
         # The window may go without a word to its docks: see that the thread never outlives it.
@@ -149,6 +151,11 @@ class SparseSegDock(ClosingWidget):
     def shown(self) -> Shown | None:
         """What is shown of the chosen image, None if nothing is."""
         return self._images.results.get(self.controls.image.currentData())
+
+    @property
+    def busy(self) -> bool:
+        """Whether something runs, or will in a moment because the slider has moved."""
+        return self.runner.busy or self.batch.active or self._rest.isActive()
 
     # What the user does
 
@@ -187,27 +194,17 @@ class SparseSegDock(ClosingWidget):
         self._show_result()
 
     def undo(self) -> None:
-        """Show the result before this one again."""
+        """Show the result before this one again, in place of one that is being made."""
         shown = self.shown
         if shown is None or not shown.earlier:
             return
         shown.go_back()
         self._show_answer(shown)
-        self._restore_choice()
         self.message.show_note(f"Back to {origin(shown.result.report)}.")
 
     def open_inspector(self) -> Inspector:
-        """Open the inspector below the canvas, or bring it to the front."""
-        from napari_sparseseg.plugin.inspector.panel import TITLE, Inspector
-
-        if self._inspector is None:
-            inspector = self._inspector = Inspector(self._viewer, self)
-            inspector.closing.connect(self._on_inspector_closed)
-            self._viewer.window.add_dock_widget(inspector, name=TITLE, area="bottom")
-        return self._inspector
-
-    def _on_inspector_closed(self) -> None:
-        self._inspector = None
+        """Open the inspector below the canvas, or return the one that is open."""
+        return self._inspector.open()
 
     def show_answer(self, answer: Answer) -> None:
         """Show a result that is there already, of the chosen image; undo leads back."""
@@ -215,30 +212,6 @@ class SparseSegDock(ClosingWidget):
         if shown is not None:
             shown.show_next(answer)
             self._show_answer(shown)
-            self._restore_choice()
-
-    def perform(self, work: Work, done: Callable[[Any], None], request: Request) -> None:
-        """Do long work on a session beside the window, with progress and Cancel.
-
-        Parameters
-        ----------
-        work : callable
-            See :data:`runner.Work`.
-        done : callable
-            Gets what it returns, in the thread of the window.
-        request : Request
-            Whose session it needs.
-        """
-        self.message.dismiss()
-        self._rest.stop()
-        self.batch.stop()
-
-        def finish(value: Any) -> None:
-            self._idle()
-            done(value)
-
-        self.controls.set_busy(True, locked=True)
-        self.runner.perform(request, work, finish)
 
     def open_model(self, path: str) -> None:
         """Offer the model of a file and choose it, or say why that cannot be.
@@ -332,19 +305,20 @@ class SparseSegDock(ClosingWidget):
         self.segmented.emit(answer.result)
 
     def _show_answer(self, shown: Shown) -> None:
-        """Bring layers and panels to what is shown of the chosen image."""
+        """Bring everything to what is shown of the chosen image, in place of what runs."""
         image = self.image()
         assert image is not None
+        self._rest.stop()
+        self.runner.drop()
         self.view.fill(shown, image)
+        self._restore_choice()
         self._show_result()
 
     def _on_cancelled(self) -> None:
-        self._idle()
         self.view.restore()
         self.message.show_note(self.batch.stop() or "Cancelled; nothing was changed.")
 
     def _on_failed(self, error: Exception) -> None:
-        self._idle()
         self.view.restore()
         self._restore_choice()
         self.refuse(sentence_of(error))
@@ -380,10 +354,13 @@ class SparseSegDock(ClosingWidget):
         self.changed.emit()
 
     def _release(self) -> None:
-        """Stop and free everything."""
+        """Stop and free everything, and leave nothing behind that works on this dock."""
         self._rest.stop()
         self.runner.close()
         self._idle()
+        for event in self._events:
+            event.disconnect(self._offer_images)
+        self._inspector.close()
 
 
 def open_dock(viewer: napari.Viewer) -> SparseSegDock:

@@ -87,6 +87,13 @@ class Scan:
             and np.array_equal(self.affine, other.affine)
         )
 
+    def still_is(self, layer: Image) -> bool:
+        """Tell whether a layer holds these very voxels in this place."""
+        try:
+            return self.same_as(Scan.of(layer))
+        except InputError:
+            return False
+
     def volume(self) -> Volume:
         """Read the voxels, on the grid of the file, and check them.
 

@@ -95,6 +95,8 @@ class Runner(QObject):
         A run has failed.
     cancelled : Signal()
         A run was stopped by :meth:`cancel` or :meth:`forget`.
+    rested : Signal()
+        Nothing runs any more; it comes before the signal or call that tells the outcome.
     """
 
     progressed = Signal(int, int, str)
@@ -102,6 +104,7 @@ class Runner(QObject):
     answered = Signal(object)
     failed = Signal(object)
     cancelled = Signal()
+    rested = Signal()
     _ended = Signal(object)
 
     def __init__(self) -> None:
@@ -114,8 +117,12 @@ class Runner(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether a run is going on."""
-        return self._job is not None
+        """Whether a run is going on, or waits, that somebody will hear of."""
+        return any(not job.dropped for job in (self._job, self._next) if job is not None)
+
+    def runs(self, work: Work) -> bool:
+        """Tell whether this very work is going on, or waits."""
+        return any(job.work is work for job in (self._job, self._next) if job is not None)
 
     @property
     def follows(self) -> bool:
@@ -161,6 +168,13 @@ class Runner(QObject):
         """Stop the run; returns at once, :attr:`cancelled` follows."""
         self._next = None
         if self._job is not None:
+            self._job.stop()
+
+    def drop(self) -> None:
+        """Stop the run, if there is one, of which nobody wants to hear; :attr:`rested` follows."""
+        self._next = None
+        if self._job is not None:
+            self._job.dropped = True
             self._job.stop()
 
     def forget(self) -> None:
@@ -251,7 +265,14 @@ class Runner(QObject):
                 self._free()
         if replaced:
             self._start()
-        elif job.stopped or isinstance(job.error, Cancelled):
+        else:
+            self.rested.emit()
+            self._tell(job)
+
+    def _tell(self, job: _Job) -> None:
+        if job.dropped:
+            return
+        if job.stopped or isinstance(job.error, Cancelled):
             self.cancelled.emit()
         elif job.error is not None:
             (job.failed or self.failed.emit)(job.error)
@@ -305,6 +326,7 @@ class _Job:
         self.thread = threading.Thread()
         self.forget = False
         self.stopped = False
+        self.dropped = False
         self.result: Any = None
         self.error: Exception | None = None
         self._cancel: CancelToken | None = None

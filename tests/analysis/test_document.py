@@ -18,8 +18,9 @@ from napari_sparseseg.analysis.document import NOTE_FIELD, PICTURED, middle, wri
 from napari_sparseseg.analysis.inspection import Inspection, inspect
 from napari_sparseseg.analysis.planes import draw_planes
 from napari_sparseseg.analysis.terms import terms
-from napari_sparseseg.errors import OutputError
+from napari_sparseseg.errors import Cancelled, OutputError
 from napari_sparseseg.methods import METHODS
+from napari_sparseseg.progress import CancelToken
 from napari_sparseseg.report import NOTICE, make_report
 from napari_sparseseg.session import Segmentation
 from napari_sparseseg.tokens import TokenGrid, TokenTrace
@@ -452,3 +453,41 @@ def test_terms_are_sentences_with_the_paper_of_the_method(method: str):
     if METHODS[method].source:
         assert METHODS[method].source in {term.source for term in found}
     assert "dice" not in {term.name.lower() for term in terms(method, set())}
+
+
+class Late(CancelToken):
+    """Is set when it is asked for the last time."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self._times = times
+
+    def raise_if_cancelled(self) -> None:
+        self._times -= 1
+        if not self._times:
+            self.cancel()
+        super().raise_if_cancelled()
+
+
+def test_each_picture_is_told_of_and_cancelling_leaves_no_file(tmp_path: Path, found: Inspection):
+    total, told = 1 + len(found.notes), []
+    assert total > 1
+    for times in range(1, total + 2):  # once a picture, and once before anything is written
+        told.clear()
+        with pytest.raises(Cancelled):
+            write_document(
+                found,
+                tmp_path / "page.html",
+                progress=lambda *step: told.append(step),
+                cancel=Late(times),
+            )
+        assert list(tmp_path.iterdir()) == []
+    assert told == [(step, total, "Writing the report") for step in range(total)]
+
+
+def test_the_proposal_costs_what_the_user_allows(tmp_path: Path, found: Inspection):
+    page, _ = written(found, tmp_path, sweep=SWEEP, tolerance=0.6)
+
+    assert "costs no more than 0.6 mean Dice (to the dense twin) on this scan is 0.2." in page.text(
+        "curve"
+    )

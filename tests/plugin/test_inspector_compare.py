@@ -274,3 +274,29 @@ def test_what_changes_while_it_runs(qtbot: Any, dock_of: Any, scan: Volume, hold
     assert dock.shown.answer is other
     assert inspector.inspection is None
     assert LAYER not in viewer.layers
+
+
+def test_show_brings_back_a_layer_that_was_deleted(qtbot: Any, dock_of: Any, scan: Volume):
+    viewer, dock, inspector = opened(qtbot, dock_of, scan)
+    press(qtbot, inspector)
+    visible, layer = inspector.compare.findings.visible, viewer.layers[LAYER]
+
+    viewer.layers.remove(layer)
+    assert not visible.isChecked()
+    visible.click()
+
+    names = [x.name for x in viewer.layers]
+    assert names.index("ball segmentation") == names.index(LAYER) + 1
+    assert viewer.layers[LAYER].visible
+    assert np.count_nonzero(viewer.layers[LAYER].data)
+
+
+def test_what_was_changed_since_is_not_compared(qtbot: Any, dock_of: Any, scan: Volume):
+    viewer, dock, inspector = opened(qtbot, dock_of, scan)
+    viewer.layers["ball"].data = viewer.layers["ball"].data[4:]
+
+    sentence = refused(qtbot, inspector)
+
+    assert sentence.startswith("ball was changed since it was segmented; press Segment")
+    assert LAYER not in viewer.layers
+    assert not dock.runner.busy

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from napari.layers import Labels
+from qtpy.QtWidgets import QMessageBox
 
-from napari_sparseseg.analysis.sweep import read_settings
+from napari_sparseseg.analysis.sweep import SWEEP_FILES, read_settings
 from napari_sparseseg.analysis.swept import Sweep, SweepPoint
 from napari_sparseseg.errors import InputError
 from napari_sparseseg.plugin.inspector.curve_data import in_words
@@ -109,8 +110,18 @@ def test_curve_is_run_read_loaded_and_saved(
     rows = list(csv.DictReader((tmp_path / "curve" / "sweep.csv").open()))
     assert [row["sparsifier"] for row in rows] == ["stp"] * 3 + ["random"] * 3
     assert (tmp_path / "curve" / "sweep.png").read_bytes()[:4] == b"\x89PNG"
+    kept = (tmp_path / "curve" / "sweep.csv").stat().st_mtime_ns
+    answers, asked = [QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes], []
+    monkeypatch.setattr(
+        "qtpy.QtWidgets.QMessageBox.question", lambda *text: asked.append(text[2]) or answers.pop(0)
+    )
     tab.save_button.click()
-    assert "exists already" in dock.message.text()
+    assert asked == [f"Replace {', '.join(SWEEP_FILES)} in {tmp_path / 'curve'}?"]
+    assert (tmp_path / "curve" / "sweep.csv").stat().st_mtime_ns == kept
+    dock.message.dismiss()
+    tab.save_button.click()
+    assert (tmp_path / "curve" / "sweep.csv").stat().st_mtime_ns > kept
+    assert dock.message.text().startswith("Saved sweep.json")
 
     ground = tab.plot.canvas.figure.get_facecolor()
     viewer.theme = "light"

@@ -75,12 +75,15 @@ def test_a_planted_failure_is_the_first_note(
     np.testing.assert_allclose(place, centre[:3], atol=1.5)
     assert inspector.token == first.token
 
-    # the spin box notes more, at once
+    # the spin box notes more
     tab.low.setValue(1.0)
     expected = safety_notes(dock.shown.result, dock.shown.dense.result, 1.0)
+    assert len(expected) > 2
+    qtbot.waitUntil(lambda: len(tab.notes) == len(expected), timeout=WAIT)
     assert [note.text for note in tab.notes] == [note.text for note in expected]
+    assert inspector.inspection.notes == tab.notes
     tab.low.setValue(0.6)
-    assert len(tab.notes) == 2
+    qtbot.waitUntil(lambda: len(tab.notes) == 2, timeout=WAIT)
 
     # against the truth, the errors are put down to what was left out
     truth = Volume(true_labels(), planted_scan().affine, "truth")

@@ -89,6 +89,52 @@ def test_report_is_written_and_opened(
     assert not (tmp_path / "missing").exists()
 
 
+def test_cancelling_while_it_is_written_leaves_no_file(
+    qtbot: Any, dock_of: Any, scan: Volume, tmp_path: Path, hold: Any
+):
+    viewer, dock = dock_of()
+    add(viewer, scan)
+    segment(qtbot, dock)
+    inspector = dock.open_inspector()
+    gate = hold(dock.runner, "Writing the report")
+    inspector.report.write(tmp_path / "page.html")
+    qtbot.waitUntil(gate.reached.is_set, timeout=WAIT)
+
+    with qtbot.waitSignal(dock.runner.cancelled, timeout=WAIT):
+        dock.controls.cancel_button.click()
+        gate.open()
+
+    assert dock.message.text() == "Cancelled; nothing was changed."
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_says_what_the_panel_says(qtbot: Any, dock_of: Any, scan: Volume, tmp_path: Path):
+    viewer, dock = dock_of()
+    add(viewer, scan)
+    segment(qtbot, dock)
+    inspector = dock.open_inspector()
+    curve, notes = inspector.curve, inspector.notes
+    with qtbot.waitSignal(inspector.inspected, timeout=WAIT):
+        inspector.compare.button.click()
+    curve.random.setChecked(False)
+    curve.settings.setText("0.2")
+    curve.tolerance.setValue(100)
+    with qtbot.waitSignal(curve.swept, timeout=WAIT):
+        curve.run_button.click()
+    usual = len(notes.notes)
+
+    notes.low.setValue(1.0)
+    inspector.report.write(tmp_path / "page.html")  # at once: the list may still be of before
+    qtbot.waitUntil(lambda: not dock.runner.busy, timeout=WAIT)
+
+    facts = json.loads((tmp_path / "page.json").read_text())
+    qtbot.waitUntil(lambda: len(notes.notes) > usual, timeout=WAIT)
+    assert [note["text"] for note in facts["notes"]] == [note.text for note in notes.notes]
+    page = " ".join((tmp_path / "page.html").read_text().split())
+    assert "costs no more than 1 mean Dice (to the dense twin) on this scan is 0.2." in page
+    assert curve.proposal.text().startswith("Keep ratio 0.2 is the smallest within 100 points")
+
+
 def test_point_of_view_is_where_the_inspector_goes(dock_of: Any, scan: Volume, qtbot: Any):
     viewer, dock = dock_of()
     image = add(viewer, scan)

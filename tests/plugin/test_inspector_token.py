@@ -38,7 +38,8 @@ def test_keys_lead_to_tokens_whichever_tab_is_in_front(qtbot: Any, dock_of: Any,
 
     found = []
     for number in (1, 2):
-        press_alt(viewer, Qt.Key.Key_N)
+        with qtbot.waitSignal(inspector.token_chosen, timeout=WAIT):
+            press_alt(viewer, Qt.Key.Key_N)
         token = inspector.token
         found.append(token)
         assert not trace.kept.flat[token]
@@ -64,12 +65,14 @@ def test_keys_lead_to_tokens_whichever_tab_is_in_front(qtbot: Any, dock_of: Any,
     reference = Volume(other, result.labels.affine, "reference")
     inspector.show_inspection(inspect(scan, result, other=reference, other_title="reference"))
     assert tab.keys[DISAGREEING].isEnabled()
-    press_alt(viewer, Qt.Key.Key_D)
+    with qtbot.waitSignal(inspector.token_chosen, timeout=WAIT):
+        press_alt(viewer, Qt.Key.Key_D)
     inside = [
         part.start <= at < part.stop for part, at in zip(tab.facts.box, (41, 20, 20), strict=True)
     ]
     assert inside[1:] == [True, True]  # the four voxels may lie in two tokens
-    press_alt(viewer, Qt.Key.Key_E)
+    with qtbot.waitSignal(inspector.token_chosen, timeout=WAIT):
+        press_alt(viewer, Qt.Key.Key_E)
     left_out = ~trace.kept & ~trace.air
     assert tab.facts.confidence >= np.nanmin(trace.confidence[left_out])
     assert left_out.flat[inspector.token]

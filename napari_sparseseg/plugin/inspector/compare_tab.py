@@ -19,10 +19,11 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sparseseg.errors import SparseSegError
+from napari_sparseseg.plugin.aside import Aside
 from napari_sparseseg.plugin.inspector.comparing import Compared, Comparing
 from napari_sparseseg.plugin.inspector.difference import DifferenceLayer, largest_difference
 from napari_sparseseg.plugin.inspector.findings import Findings
-from napari_sparseseg.plugin.inspector.references import reference_layers, reference_of
+from napari_sparseseg.plugin.inspector.references import Reference, reference_layers
 from napari_sparseseg.plugin.inspector.tab import Tab
 from napari_sparseseg.plugin.inspector.targets import (
     DENSE_KEY,
@@ -35,6 +36,9 @@ from napari_sparseseg.plugin.setting import SettingSlider
 from napari_sparseseg.report import NOTICE
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from napari_sparseseg.analysis.inspection import Inspection
     from napari_sparseseg.methods import Control
     from napari_sparseseg.plugin.inspector.panel import Inspector
@@ -43,7 +47,6 @@ if TYPE_CHECKING:
 SHORTCUT = "Alt+M"  # Alt+C copies a screenshot in napari
 _NOTHING = "Segment a scan first."
 _READY = "Choose what to compare the result with, and press Compare."
-_BUSY = "A run is going on; wait for it or cancel it, then compare."
 _SLIDER = 220  # pixels
 
 
@@ -86,7 +89,7 @@ class CompareTab(Tab):
         self._shown: Shown | None = None
         self._control: Control | None = None
         self._key = DENSE_KEY
-        self._running = False
+        self._aside = Aside()
         self._lay_out()
         self._connect()
         self._offer()
@@ -136,35 +139,27 @@ class CompareTab(Tab):
 
     def show_result(self, shown: Shown | None) -> None:
         """Offer what this result can be compared with; compare anew if asked to follow."""
-        mine, self._running = self._running, False
         self._shown = shown
+        self._aside.drop()
         self._offer()
-        # a comparison of ours that still runs is of the result before; other runs may end
-        free = mine or not self.inspector.dock.runner.busy
-        if shown is not None and free and self.follow.isChecked():
-            self._compare()
+        if shown is not None and self.follow.isChecked() and not self.inspector.dock.busy:
+            self._compare(locked=False)
 
     def show_inspection(self, inspection: Inspection | None) -> None:
         """Show what a comparison found, or ask for one."""
-        image = self.inspector.dock.image()
-        shown = self._shown
-        if inspection is None or image is None or shown is None:
+        if inspection is None:
             self.difference.remove()
             self._pages.setCurrentWidget(self._hint)
             return
         self.findings.show_inspection(inspection)
         self._pages.setCurrentWidget(self.findings)
-        self.difference.show(image, shown, inspection)
 
     # What the user does
 
     def compare(self) -> None:
         """Compare the shown result with what is chosen, as the button does."""
-        dock = self.inspector.dock
         if self._shown is None:
-            dock.message.show_note(_NOTHING)
-        elif dock.runner.busy:
-            dock.message.show_note(_BUSY)
+            self.inspector.dock.message.show_note(_NOTHING)
         else:
             self._compare()
 
@@ -180,7 +175,7 @@ class CompareTab(Tab):
             return target.at(self.setting.value())
         return target
 
-    def _compare(self) -> None:
+    def _compare(self, locked: bool = True) -> None:
         shown, target = self._shown, self.chosen()
         image = self.inspector.dock.image()
         if shown is None or target is None or image is None:
@@ -188,20 +183,16 @@ class CompareTab(Tab):
         reference = None
         try:
             if target.layer is not None:
-                reference = reference_of(target.layer, image, shown.request.scan)
+                reference = Reference.of(target.layer, image, shown.request.scan)
         except SparseSegError as error:
             self.inspector.dock.refuse(str(error))
             return
-        work = Comparing(shown.answer, shown.runs, target, reference, self.resample.isChecked())
-        self._running = True
-        self.inspector.perform(work, lambda compared: self._on_compared(compared, target, shown))
+        resample, low = self.resample.isChecked(), self.inspector.notes.low.value()
+        work = Comparing(shown.answer, shown.runs, target, reference, resample, low)
+        self.inspector.perform(work, lambda compared: self._on_compared(compared, target), locked)
 
-    def _on_compared(self, compared: Compared, target: Target, shown: Shown) -> None:
-        self._running = False
-        if self._shown is None:
-            return  # the inspector was closed
-        shown.remember_dense(compared.dense)
-        inspection, layer = compared.inspection, target.layer
+    def _on_compared(self, compared: Compared, target: Target) -> None:
+        layer = target.layer
         if layer is not None:
             if layer not in self.inspector.viewer.layers:
                 self.inspector.dock.refuse(
@@ -209,13 +200,17 @@ class CompareTab(Tab):
                     "else to compare with."
                 )
                 return
-            inspection = replace(inspection, other_title=f"reference: {layer.name}")
+            named = replace(compared.inspection, other_title=f"reference: {layer.name}")
+            compared = replace(compared, inspection=named)
         self.follow.setEnabled(True)
-        self.inspector.show_inspection(inspection)
+        self.inspector.show_compared(compared)
 
     def _go_to_largest(self, structure: int) -> None:
         inspection = self.inspector.inspection
-        found = None if inspection is None else largest_difference(inspection, structure)
+        if inspection is not None:
+            self._aside.ask(lambda: largest_difference(inspection, structure), self._go_to)
+
+    def _go_to(self, found: tuple[int, NDArray[np.float64]] | None) -> None:
         if found is not None:
             token, point = found
             self.inspector.choose_token(token)
@@ -273,5 +268,6 @@ class CompareTab(Tab):
         self.follow.setChecked(False)
         for event in self._events:
             event.disconnect(self._offer)
-        self.difference.remove()
+        self.difference.release()
+        self._aside.close()
         self._shown = None

@@ -11,10 +11,13 @@ from napari_sparseseg.plugin.runner import Answer, Request
 from napari_sparseseg.plugin.shown import twin_of
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from napari_sparseseg.analysis.inspection import Inspection
+    from napari_sparseseg.plugin.inspector.references import Reference
     from napari_sparseseg.progress import CancelToken, Progress
     from napari_sparseseg.session import Segmentation, Session
-    from napari_sparseseg.volume import Volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,10 +30,14 @@ class Compared:
         All that it found.
     dense : Answer
         The dense twin, which took part in it.
+    difference : ndarray of uint8
+        Its map of differences as a layer holds it, slice by slice in memory: a copy, so that
+        what the user paints does not change what was found.
     """
 
     inspection: Inspection
     dense: Answer
+    difference: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,17 +55,20 @@ class Comparing:
         Runs that need not be made again.
     target : Target
         What to compare with.
-    reference : Volume or None
+    reference : Reference or None
         The labels of the target, where it is a layer.
     resample : bool
         Whether they may be brought to the scan's grid.
+    low : float
+        Confidence below which a place is noted.
     """
 
     answer: Answer
     known: Sequence[Answer]
     target: Target
-    reference: Volume | None
+    reference: Reference | None
     resample: bool
+    low: float
 
     def __call__(self, session: Session, progress: Progress, cancel: CancelToken) -> Compared:
         """Run what is missing, and compare."""
@@ -66,7 +76,7 @@ class Comparing:
 
         twin = twin_of(self.answer.request)
         dense = self._run(twin, "Dense twin", session, progress, cancel)
-        other = self.reference
+        other = None if self.reference is None else self.reference.volume()
         if self.target.request is not None and self.target.key != DENSE_KEY:
             title = self.target.request.choice.rule.title
             other = self._run(self.target.request, title, session, progress, cancel).labels
@@ -79,11 +89,15 @@ class Comparing:
             other=other,
             other_title=self.target.title,
             resample=self.resample,
+            low=self.low,
             progress=progress,
             cancel=cancel,
         )
+        assert inspection.comparison is not None, "the dense twin took part"
+        scan, difference = self.answer.request.scan, inspection.comparison.difference
+        on_layer = scan.on_layer(difference).copy(order="C")
         cancel.raise_if_cancelled()
-        return Compared(inspection, Answer(twin, dense))
+        return Compared(inspection, Answer(twin, dense), on_layer)
 
     def _run(
         self,

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QLineEdit,
+    QMessageBox,
     QPushButton,
     QSizePolicy,
     QVBoxLayout,
@@ -27,7 +28,7 @@ from napari_sparseseg.errors import SparseSegError
 from napari_sparseseg.plugin import preferences
 from napari_sparseseg.plugin.inspector.curve_data import Curve, in_words
 from napari_sparseseg.plugin.inspector.curve_plot import CurvePlot, is_dark
-from napari_sparseseg.plugin.inspector.references import reference_layers, reference_of
+from napari_sparseseg.plugin.inspector.references import Reference, reference_layers
 from napari_sparseseg.plugin.inspector.tab import Tab
 from napari_sparseseg.plugin.preferences import POINTS
 from napari_sparseseg.plugin.runner import Answer
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from napari_sparseseg.plugin.shown import Shown
     from napari_sparseseg.progress import CancelToken, Progress
     from napari_sparseseg.session import Segmentation, Session
-    from napari_sparseseg.volume import Volume
 
 _NOTHING_SHOWN = "Segment a scan first."
 _PRESS = (
@@ -94,6 +94,11 @@ class CurveTab(Tab):
     def sweep(self) -> Sweep | None:
         """The curve that holds for the shown scan and model."""
         return None if self._curve is None else self._curve.sweep
+
+    @property
+    def loss(self) -> float:
+        """Mean Dice that the proposed setting may lose."""
+        return self.tolerance.value() / POINTS
 
     # What it looks like
 
@@ -202,7 +207,7 @@ class CurveTab(Tab):
                 return sweep(
                     session,
                     settings,
-                    reference=reference,
+                    reference=None if reference is None else reference.volume(),
                     random=random,
                     on_result=self._found.emit,
                     progress=progress,
@@ -216,21 +221,29 @@ class CurveTab(Tab):
     def load(self, setting: float) -> None:
         """Show the result at a setting of the curve; undo leads back."""
         curve, shown = self._curve, self.inspector.shown
-        if curve is None or shown is None or self.inspector.dock.runner.busy:
+        if curve is None or shown is None or not self.inspector.is_ready():
             return
         answer = Answer(replace(curve.request, setting=setting), curve.results[setting])
         if not answer.request.same_as(shown.request):
             self.inspector.dock.show_answer(answer)
 
-    def save(self, folder: Path) -> None:
-        """Write the curve into a folder, and say so."""
+    def save(self, folder: Path, overwrite: bool = False) -> None:
+        """Write the curve into a folder, and say so.
+
+        Parameters
+        ----------
+        folder : Path
+            Made where it does not exist.
+        overwrite : bool
+            Replace files that exist.
+        """
         from napari_sparseseg.analysis.sweep import SWEEP_FILES, write_sweep
 
         if self.sweep is None:
             return
         dock = self.inspector.dock
         try:
-            write_sweep(self.sweep, folder, proposed=self._proposed())
+            write_sweep(self.sweep, folder, proposed=self._proposed(), overwrite=overwrite)
         except SparseSegError as error:
             dock.refuse(str(error))
             return
@@ -242,23 +255,35 @@ class CurveTab(Tab):
             self.load(proposed)
 
     def _choose_folder(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Save the curve in a folder")
-        if folder:
-            self.save(Path(folder))
+        from napari_sparseseg.analysis.sweep import SWEEP_FILES
+
+        chosen = QFileDialog.getExistingDirectory(self, "Save the curve in a folder")
+        if not chosen:
+            return
+        folder = Path(chosen)
+        there = [name for name in SWEEP_FILES if (folder / name).exists()]
+        # the dialog asks about a folder, and not about what lies in it
+        if not there or self._may_replace(there, folder):
+            self.save(folder, overwrite=bool(there))
+
+    def _may_replace(self, files: list[str], folder: Path) -> bool:
+        question = f"Replace {', '.join(files)} in {folder}?"
+        answer = QMessageBox.question(self, "Save the curve", question)
+        return bool(answer == QMessageBox.StandardButton.Yes)
 
     def _asked(self, shown: Shown) -> tuple[float, ...]:
         from napari_sparseseg.analysis.sweep import planned_settings, read_settings
 
         return planned_settings(shown.request.choice.control, read_settings(self.settings.text()))
 
-    def _reference(self, shown: Shown) -> Volume | None:
+    def _reference(self, shown: Shown) -> Reference | None:
         layers = reference_layers(self.inspector.viewer)
         chosen = self.reference.currentData()
         layer = next((x for x in layers if x.unique_id == chosen), None)
         image = self.inspector.dock.image()
         if layer is None or image is None:
             return None
-        return reference_of(layer, image, shown.request.scan)
+        return Reference.of(layer, image, shown.request.scan)
 
     # What the engine found
 
@@ -314,9 +339,7 @@ class CurveTab(Tab):
         self.save_button.setEnabled(done)
         proposed = self._proposed() if done else None
         self.load_button.setEnabled(proposed is not None and proposed != self._chosen())
-        self.proposal.setText(
-            in_words(self.sweep, self.tolerance.value() / POINTS) if done and self.sweep else ""
-        )
+        self.proposal.setText(in_words(self.sweep, self.loss) if done and self.sweep else "")
         sweep = self.sweep if self._growing is None else self._growing.sweep
         if sweep is None:
             self.plot.say("Running" if self._growing else why_not or hint)
@@ -334,7 +357,7 @@ class CurveTab(Tab):
     def _proposed(self) -> float | None:
         if self.sweep is None:
             return None
-        return self.sweep.propose(self.tolerance.value() / POINTS).setting
+        return self.sweep.propose(self.loss).setting
 
     def _chosen(self) -> float | None:
         """Return the setting of the curve that is shown in the viewer, if one is."""

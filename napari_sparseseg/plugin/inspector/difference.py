@@ -12,7 +12,7 @@ from napari_sparseseg.analysis.compare import ADDED, CHANGED, LOST, SAME
 from napari_sparseseg.analysis.patches import TokenIndex, middle_voxel
 from napari_sparseseg.colors import DIFFERENCES
 from napari_sparseseg.plugin.geometry import transform_of
-from napari_sparseseg.plugin.layers import SEGMENTATION
+from napari_sparseseg.plugin.layers import SEGMENTATION, ResultLayers
 
 if TYPE_CHECKING:
     import napari
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from napari_sparseseg.analysis.inspection import Inspection
     from napari_sparseseg.plugin.geometry import Scan
+    from napari_sparseseg.plugin.inspector.comparing import Compared
     from napari_sparseseg.plugin.shown import Shown
 
 ROLE = "difference"
@@ -36,7 +37,7 @@ class DifferenceLayer(QObject):
     Attributes
     ----------
     visibility : Signal(bool)
-        The user showed or hid it in napari's own list.
+        The user showed it, hid it or deleted it in napari's own list.
 
     Parameters
     ----------
@@ -50,9 +51,11 @@ class DifferenceLayer(QObject):
         super().__init__()
         self._viewer = viewer
         self._layer: Labels | None = None
+        self._result: ResultLayers | None = None
         self._visible = True
+        viewer.layers.events.removed.connect(self._on_removed)
 
-    def show(self, image: Image, shown: Shown, inspection: Inspection) -> None:
+    def show(self, image: Image, shown: Shown, compared: Compared) -> None:
         """Show the differences of a comparison, in place of those before.
 
         Parameters
@@ -61,46 +64,41 @@ class DifferenceLayer(QObject):
             The layer that was segmented.
         shown : Shown
             What is shown of it; the contours of the segmentation stay on top.
-        inspection : Inspection
+        compared : Compared
             The comparison.
         """
         from napari.layers import Labels
         from napari.utils import DirectLabelColormap
 
-        assert inspection.comparison is not None
         self.remove()
-        scan = shown.request.scan
-        # a copy: what the user paints must not change what was found
-        data = scan.on_layer(inspection.comparison.difference).copy(order="C")
         clear = "transparent"
         known: dict[int | None, str] = {None: clear, SAME: clear}
         known.update(COLORS.items())
         layer = Labels(
-            data,
+            compared.difference,
             name=f"{image.name} {ROLE}",
             visible=self._visible,
             opacity=_OPACITY,
             blending="translucent",
             colormap=DirectLabelColormap(color_dict=known),
             features={"index": [SAME, *KINDS], "difference": ["none", *KINDS.values()]},
-            metadata=_metadata(image, scan, inspection),
+            metadata=_metadata(image, shown.request.scan, compared.inspection),
             **transform_of(image),
         )
         layer.editable = False
-        layers = self._viewer.layers
-        selected = list(layers.selection)
-        top = SEGMENTATION in shown.layers
-        place = layers.index(shown.layers[SEGMENTATION]) if top else len(layers)
-        layers.insert(place, layer)
-        layers.selection = selected
         layer.events.visible.connect(self._on_visible)
-        self._layer = layer
+        self._layer, self._result = layer, shown.layers
+        self._insert(layer, shown.layers)
 
     def set_visible(self, visible: bool) -> None:
-        """Show or hide the layer, and those to come."""
+        """Show or hide the layer, and those to come; one that was deleted comes back."""
         self._visible = visible
-        if self._layer is not None:
-            self._layer.visible = visible
+        layer, result = self._layer, self._result
+        if layer is None or result is None:
+            return
+        if visible and layer not in self._viewer.layers:
+            self._insert(layer, result)
+        layer.visible = visible
 
     def remove(self) -> None:
         """Take the layer out of the viewer."""
@@ -110,10 +108,28 @@ class DifferenceLayer(QObject):
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
 
+    def release(self) -> None:
+        """Take the layer out, and follow the viewer no more."""
+        self.remove()
+        self._viewer.layers.events.removed.disconnect(self._on_removed)
+
+    def _insert(self, layer: Labels, result: ResultLayers) -> None:
+        """Put the layer below the contours of the segmentation; what is selected stays."""
+        layers = self._viewer.layers
+        selected = list(layers.selection)
+        top = SEGMENTATION in result
+        layers.insert(layers.index(result[SEGMENTATION]) if top else len(layers), layer)
+        layers.selection = selected
+
     def _on_visible(self, event: Any = None) -> None:
         if self._layer is not None:
             self._visible = self._layer.visible
             self.visibility.emit(self._visible)
+
+    def _on_removed(self, event: Any) -> None:
+        if event.value is self._layer:
+            self._visible = False
+            self.visibility.emit(False)
 
 
 def largest_difference(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QDoubleSpinBox,
     QHBoxLayout,
@@ -16,9 +16,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sparseseg.analysis.notes import LOW_CONFIDENCE, SafetyNote, safety_notes
+from napari_sparseseg.analysis.notes import SafetyNote
 from napari_sparseseg.analysis.terms import CONFIDENCE
 from napari_sparseseg.plugin import preferences
+from napari_sparseseg.plugin.aside import Aside
 from napari_sparseseg.plugin.inspector.tab import Tab
 from napari_sparseseg.plugin.inspector.tables import Cell, Table, number
 from napari_sparseseg.report import NOTICE
@@ -39,6 +40,9 @@ _COLUMNS = (
     ("Confidence", CONFIDENCE.tip),
 )
 _WHAT = 2
+REST_MS = 250
+"""How long the confidence has to rest before the places are noted anew."""
+
 _NOTHING = "Segment a scan first."
 _READY = (
     "Places where tokens that were left out changed a structure are found by a comparison with "
@@ -85,8 +89,14 @@ class NotesTab(Tab):
         self._hint = QLabel(_NOTHING)
         self._pages = QStackedWidget()
         self._inspection: Inspection | None = None
+        self._aside = Aside()
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(REST_MS)
         self._lay_out()
-        self.low.valueChanged.connect(lambda _: self._look_anew())
+        self.low.valueChanged.connect(self._on_low)
+        self._rest.timeout.connect(self._note_anew)
+        inspector.closing.connect(self._release)
         self.button.clicked.connect(lambda _: inspector.compare.compare_with_dense())
         self.table.clicked_row.connect(self._go_to)
         self.table.opened_row.connect(self._go_to)
@@ -136,32 +146,38 @@ class NotesTab(Tab):
     def show_inspection(self, inspection: Inspection | None) -> None:
         """List what a comparison noted; ask for one where there is none."""
         self._inspection = inspection
+        self._aside.drop()
         if inspection is None:
-            self._show(())
+            self._show((), self.low.value())
             self.summary.clear()
             self.show_result(self.inspector.shown)
             return
-        low = self.low.value()
-        self._show(inspection.notes if low == LOW_CONFIDENCE else self._noted(inspection, low))
+        self._show(inspection.notes, inspection.low)
+        self._note_anew()
 
-    def _look_anew(self) -> None:
-        """List the notes for another confidence, and keep it."""
-        preferences.keep(low_confidence=self.low.value())
-        if self._inspection is not None:
-            self._show(self._noted(self._inspection, self.low.value()))
+    def _on_low(self, low: float) -> None:
+        preferences.keep(low_confidence=low)
+        self._rest.start()
 
-    def _noted(self, inspection: Inspection, low: float) -> tuple[SafetyNote, ...]:
-        shown = self.inspector.shown
-        dense = shown.dense_twin() if shown is not None else None
-        return safety_notes(inspection.result, dense, low)
+    def _note_anew(self) -> None:
+        """Look beside the window for the places below the chosen confidence, if need be."""
+        inspection, shown, low = self._inspection, self.inspector.shown, self.low.value()
+        if inspection is None or shown is None or inspection.low == low:
+            return
+        dense = shown.dense_twin()
+        self._aside.ask(lambda: inspection.noted(dense, low), self.inspector.take_notes)
 
-    def _show(self, notes: Sequence[SafetyNote]) -> None:
+    def _release(self) -> None:
+        self._rest.stop()
+        self._aside.close()
+
+    def _show(self, notes: Sequence[SafetyNote], low: float) -> None:
         self.notes = tuple(notes)
         self._pages.setCurrentIndex(1 if notes else 0)
         if not notes:
             self._hint.setText(_NONE)
             self.button.hide()
-        self.summary.setText(_summary(notes, self.low.value()))
+        self.summary.setText(_summary(notes, low))
         result = self._inspection.result if self._inspection is not None else None
         colors = dict(zip(result.classes, result.colors, strict=True)) if result else {}
         self.table.set_rows(

@@ -25,9 +25,12 @@ if TYPE_CHECKING:
 
     from napari_sparseseg.analysis.inspection import Inspection
     from napari_sparseseg.plugin.dock import SparseSegDock
+    from napari_sparseseg.plugin.inspector.comparing import Compared
     from napari_sparseseg.plugin.runner import Answer, Work
 
 TITLE = "SparseSeg inspector"
+CHANGED = "{name} was changed since it was segmented; press Segment, then try again."
+BUSY = "A run is going on; wait for it or cancel it, then try again."
 LEAST_HEIGHT = 230
 """Pixels: a table of some rows and a curve can be read in it, and the canvas keeps its place."""
 
@@ -72,8 +75,9 @@ class Inspector(ClosingWidget):
         self.curve = CurveTab(self)
         self._lay_out()
         self._answer: Answer | None = None
+        self._work: Work | None = None
         dock.changed.connect(self._on_changed)
-        self.closing.connect(lambda: dock.changed.disconnect(self._on_changed))
+        self.closing.connect(self._release)
         self._on_changed()
 
     @property
@@ -100,8 +104,23 @@ class Inspector(ClosingWidget):
 
     # What the tabs ask for
 
-    def perform(self, work: Work, done: Callable[[Any], None]) -> None:
-        """Do long work on the session of the shown result; the dock shows progress and Cancel.
+    def is_ready(self) -> bool:
+        """Tell whether the shown result can be worked on; the dock says why not."""
+        image, shown = self.dock.image(), self.shown
+        if image is None or shown is None:
+            return False
+        if self.dock.busy:  # new work would end it
+            self.dock.message.show_note(BUSY)
+            return False
+        if not shown.request.scan.still_is(image):
+            self.dock.refuse(CHANGED.format(name=image.name))
+            return False
+        return True
+
+    def perform(self, work: Work, done: Callable[[Any], None], locked: bool = True) -> None:
+        """Do long work on the session of the shown result, unless something else runs.
+
+        The dock shows progress and Cancel.
 
         Parameters
         ----------
@@ -109,9 +128,11 @@ class Inspector(ClosingWidget):
             See :data:`runner.Work`.
         done : callable
             Gets what it returns, unless another result is shown by then.
+        locked : bool
+            Whether the dock's choices wait for it; else it gives way when the user changes them.
         """
         shown = self.shown
-        if shown is None:
+        if shown is None or not self.is_ready():
             return
         answer = shown.answer
 
@@ -119,14 +140,30 @@ class Inspector(ClosingWidget):
             if self.shown is shown and shown.answer is answer:
                 done(value)
 
-        self.dock.perform(work, finish, answer.request)
+        self._work = work
+        self.dock.message.dismiss()
+        self.dock.controls.set_busy(True, locked=locked)
+        self.dock.runner.perform(answer.request, work, finish)
+
+    def show_compared(self, compared: Compared) -> None:
+        """Show what a comparison of the shown result found, and where it differs."""
+        image, shown = self.dock.image(), self.shown
+        if image is not None and shown is not None:
+            shown.remember_dense(compared.dense)
+            self.compare.difference.show(image, shown, compared)
+            self.show_inspection(compared.inspection)
 
     def show_inspection(self, inspection: Inspection) -> None:
-        """Tell every tab what a comparison found."""
+        """Tell every tab what was found."""
         self.inspection = inspection
         for tab in self.tabs:
             tab.show_inspection(inspection)
         self.inspected.emit(inspection)
+
+    def take_notes(self, inspection: Inspection) -> None:
+        """Take the same findings with other notes."""
+        self.inspection = inspection
+        self.notes.show_inspection(inspection)
 
     def choose_token(self, token: int, go: bool = False) -> None:
         """Look at a token of the shown result.
@@ -163,6 +200,12 @@ class Inspector(ClosingWidget):
         for tab in self.tabs:
             tab.show_inspection(None)
             tab.show_result(self.shown)
+
+    def _release(self) -> None:
+        """Follow the dock no more, and stop work of which nobody would see the end."""
+        self.dock.changed.disconnect(self._on_changed)
+        if self._work is not None and self.dock.runner.runs(self._work):
+            self.dock.cancel()
 
 
 def open_inspector(viewer: napari.Viewer) -> Inspector:

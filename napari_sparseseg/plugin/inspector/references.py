@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,31 +27,52 @@ def reference_layers(viewer: napari.Viewer) -> list[Labels]:
     return [x for x in viewer.layers if isinstance(x, Labels) and not is_result(x)]
 
 
-def reference_of(layer: Labels, image: Image, scan: Scan) -> Volume:
-    """Return the classes of a labels layer, placed in the patient.
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A labels layer as a reference.
 
-    Parameters
+    Attributes
     ----------
-    layer : Labels
-        The true classes. One that knows no affine to the patient but lies on the image voxel by
-        voxel, as one painted in napari does, takes the place of the scan.
-    image : Image
-        The layer that was segmented.
-    scan : Scan
-        What it was when it was segmented.
-
-    Raises
-    ------
-    InputError
-        If it is not 3-D.
+    data : array-like
+        Its voxels as the layer holds them (maybe lazily), 3-D.
+    meta : dict
+        Its name, and where it lies; see :func:`writers.source_volume`.
     """
-    data = np.asarray(layer.data[0] if layer.multiscale else layer.data)
-    if data.ndim != 3:
-        raise InputError(f"{layer.name} has {data.ndim} dimensions; choose 3-D labels.")
-    metadata = dict(layer.metadata)
-    if "affine" not in metadata and _on(layer, data.shape, image, scan):
-        metadata |= {"affine": scan.affine, "source_affine": scan.source_affine}
-    return source_volume(data, {**transform_of(layer), "name": layer.name, "metadata": metadata})
+
+    data: Any
+    meta: dict[str, Any]
+
+    @classmethod
+    def of(cls, layer: Labels, image: Image, scan: Scan) -> Reference:
+        """Look at a labels layer; its voxels are neither read nor copied.
+
+        Parameters
+        ----------
+        layer : Labels
+            The true classes. One that knows no affine to the patient but lies on the image voxel
+            by voxel, as one painted in napari does, takes the place of the scan.
+        image : Image
+            The layer that was segmented.
+        scan : Scan
+            What it was when it was segmented.
+
+        Raises
+        ------
+        InputError
+            If it is not 3-D.
+        """
+        data = layer.data[0] if layer.multiscale else layer.data
+        shape = tuple(data.shape)
+        if len(shape) != 3:
+            raise InputError(f"{layer.name} has {len(shape)} dimensions; choose 3-D labels.")
+        metadata = dict(layer.metadata)
+        if "affine" not in metadata and _on(layer, shape, image, scan):
+            metadata |= {"affine": scan.affine, "source_affine": scan.source_affine}
+        return cls(data, {**transform_of(layer), "name": layer.name, "metadata": metadata})
+
+    def volume(self) -> Volume:
+        """Read the classes, placed in the patient: seconds for a large scan."""
+        return source_volume(np.asarray(self.data), self.meta)
 
 
 def _on(layer: Labels, shape: tuple[int, ...], image: Image, scan: Scan) -> bool:

@@ -69,8 +69,10 @@ class ReportButton(QPushButton):
         except SparseSegError as error:
             inspector.dock.refuse(str(error))
             return
-        compare = Comparing(shown.answer, shown.runs, targets(shown, ())[0], None, False)
+        low, tolerance = inspector.notes.low.value(), inspector.curve.loss
+        compare = Comparing(shown.answer, shown.runs, targets(shown, ())[0], None, False, low)
         inspection, sweep, point = inspector.inspection, inspector.curve.sweep, self._point()
+        dense = shown.dense_twin()
 
         def work(session: Session, progress: Progress, cancel: CancelToken) -> Compared | None:
             from napari_sparseseg.analysis.document import write_document
@@ -78,14 +80,23 @@ class ReportButton(QPushButton):
             compared = compare(session, progress, cancel) if inspection is None else None
             found = compared.inspection if compared is not None else inspection
             assert found is not None
-            progress(0, 0, "Writing the report")
-            write_document(found, page, sweep=sweep, point=point, overwrite=overwrite)
+            if found.low != low:  # the panel asked for it a moment ago
+                found = found.noted(dense, low)
+            write_document(
+                found,
+                page,
+                sweep=sweep,
+                tolerance=tolerance,
+                point=point,
+                overwrite=overwrite,
+                progress=progress,
+                cancel=cancel,
+            )
             return compared
 
         def done(compared: Compared | None) -> None:
             if compared is not None:
-                shown.remember_dense(compared.dense)
-                inspector.show_inspection(compared.inspection)
+                inspector.show_compared(compared)
             inspector.dock.message.show_file("Wrote the report", page)
 
         inspector.perform(work, done)
@@ -96,6 +107,8 @@ class ReportButton(QPushButton):
         self.setToolTip(_ABOUT if there else _NOTHING_SHOWN)
 
     def _choose_file(self) -> None:
+        if not self._inspector.is_ready():
+            return
         image = self._inspector.dock.image()
         name = f"{image.name if image is not None else 'report'}{_ENDING}"
         chosen, _ = QFileDialog.getSaveFileName(self, "Write a report", name, "Pages (*.html)")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
@@ -19,6 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sparseseg.analysis.patches import TokenIndex
+from napari_sparseseg.plugin.aside import Aside
 from napari_sparseseg.plugin.geometry import TokenPlacement
 from napari_sparseseg.plugin.inspector.attention import AttentionLines, attended
 from napari_sparseseg.plugin.inspector.frame import TokenFrame
@@ -45,6 +48,7 @@ PRUNED, DISAGREEING, UNSURE = "pruned", "disagreeing", "unsure"
 
 _NO_RESULT = "Segment a scan first."
 _NO_TOKEN = "Click on a token in the view, or press one of the keys above."
+_LOOKING = "Looking for the tokens"
 _COMPARE_FIRST = "Press Compare in the next tab first: it finds where two results disagree."
 
 
@@ -109,6 +113,7 @@ class TokenTab(Tab):
         self.keys: dict[str, QPushButton] = {}
         self.note, self.empty, self.view = QLabel(), QLabel(_NO_RESULT), TokenView()
         self._index: TokenIndex | None = None
+        self._aside = Aside()
         self._rounds: dict[str, Round] = {}
         self._inspection: Inspection | None = None
         self._frame = TokenFrame(inspector.viewer)
@@ -161,6 +166,8 @@ class TokenTab(Tab):
     def show_inspection(self, inspection: Inspection | None) -> None:
         """Offer the way to the disagreements that a comparison found."""
         self._inspection = inspection
+        self._aside.drop()
+        self.note.clear()
         self._rounds.pop(DISAGREEING, None)
         self._offer_keys()
 
@@ -217,6 +224,7 @@ class TokenTab(Tab):
 
     def _on_closing(self) -> None:
         self._pointer.clicked.disconnect(self._on_click)
+        self._aside.close()
         self._clear()
 
     # The keys
@@ -239,8 +247,17 @@ class TokenTab(Tab):
         if shown is None or not button.isEnabled():
             self.note.setText(button.toolTip())
             return
-        if name not in self._rounds:
-            self._rounds[name] = Round(self._tokens_of(name, shown))
+        if name in self._rounds:
+            self._next_of(name)
+        elif not self._aside.busy:
+            self.note.setText(_LOOKING)
+            self._aside.ask(self._finder_of(name, shown), partial(self._begin, name))
+
+    def _begin(self, name: str, tokens: tuple[int, ...]) -> None:
+        self._rounds[name] = Round(tokens)
+        self._next_of(name)
+
+    def _next_of(self, name: str) -> None:
         tour = self._rounds[name]
         if not tour.tokens:
             self.note.setText(_KEYS[name].none)
@@ -248,10 +265,12 @@ class TokenTab(Tab):
         self.inspector.choose_token(tour.next(), go=True)
         self.note.setText(f"{tour.number:,} of {len(tour.tokens):,}")
 
-    def _tokens_of(self, name: str, shown: Shown) -> tuple[int, ...]:
+    def _finder_of(self, name: str, shown: Shown) -> Callable[[], tuple[int, ...]]:
+        """Return what looks for the tokens of a key: it reads all voxels of the scan."""
         index = self._tokens(shown)
         if name == DISAGREEING:
             found = self._inspection
             assert found is not None and found.comparison is not None
-            return disagreeing(found.comparison, index)
-        return (pruned_in_structures if name == PRUNED else least_confident)(shown.result, index)
+            return partial(disagreeing, found.comparison, index)
+        finder = pruned_in_structures if name == PRUNED else least_confident
+        return partial(finder, shown.result, index)
