@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from SparseSegLib.answers import AnswerError, Grid, TokenMap, read_grid, read_map, read_run
-from SparseSegLib.failures import WorkerError
+from SparseSegLib.failures import WorkerError, cancelled
 from SparseSegLib.jobs import Job, Launch, Setup
 from SparseSegLib.runner import Refusal, State, Worker
 
@@ -105,9 +105,11 @@ class Engine:
 
     def cancel(self) -> None:
         """Stop the run; its ``on_error`` gets the kind "cancelled" in less than a second."""
-        self._after_cancel = None
+        waiting, self._after_cancel = self._after_cancel, None
         if self._request is not None:
             self.worker.cancel(self._request)
+        if waiting is not None:
+            waiting.on_error(cancelled())
 
     def close(self) -> None:
         """Let go of the open scan and its memory; a run that goes on is stopped, told nothing."""

@@ -55,6 +55,8 @@ class Logic:
     ----------
     shown : dict of Shown
         The newest result of each volume, by the ID of its node.
+    on_stopped : callable
+        Is called when a cancelled run has stopped, whether or not another one follows it.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Logic:
         wake: Callable[[], None] = nothing,
     ) -> None:
         self.shown: dict[str, Shown] = {}
+        self.on_stopped: Callable[[], None] = nothing
         self.writer, self.engine, self.installer = writer, engine, installer
         self._scene, self._process_events = scene, process_events
         self._wake = wake
@@ -176,7 +179,10 @@ class Logic:
 
     def poll(self) -> bool:
         """Let what has arrived take effect; returns whether there is more to wait for."""
+        cancelling = self.engine.cancelling
         self.engine.poll()
+        if cancelling and not self.engine.cancelling:
+            self.on_stopped()
         return self.busy or self.engine.worker.alive
 
     def forget_catalogue(self) -> None:
@@ -245,27 +251,38 @@ class Logic:
             setting=order.setting,
             compare_dense=order.compare_dense,
             on_answer=lambda answer: self._finish(order, source, answer),
-            on_error=self._fail,
+            on_error=lambda error: self._fail(error, order),
             on_progress=listener.on_progress,
         )
 
     def _finish(self, order: Order, source: Source, answer: RunAnswer) -> None:
-        assert self._running is not None
         before = self.shown.get(order.volume.GetID())
         try:
             nodes = before.nodes if before is not None else self.writer.find(order.volume)
             nodes = self.writer.show(order.volume, source, answer, nodes)
         except Exception as error:
-            self._fail(error)
+            self._fail(error, order)
             return
         shown = self.shown[order.volume.GetID()] = Shown(order, source, answer, nodes)
-        (_, listener), self._running = self._running, None
-        listener.on_finished(shown)
+        listener = self._take_listener(order)
+        if listener is not None:
+            listener.on_finished(shown)
 
-    def _fail(self, error: Exception) -> None:
-        if self._running is not None:
-            (_, listener), self._running = self._running, None
+    def _fail(self, error: Exception, order: Order | None = None) -> None:
+        """Tell who waits for an order, or for any, that it did not work out."""
+        listener = self._take_listener(order)
+        if listener is not None:
             listener.on_error(error)
+
+    def _take_listener(self, order: Order | None) -> Listener | None:
+        """Return who waits for an order, and let nobody wait any more.
+
+        Nobody does if a newer order has taken its place, or it was stopped with the scene.
+        """
+        if self._running is None or order not in (None, self._running[0]):
+            return None
+        (_, listener), self._running = self._running, None
+        return listener
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _on_node_removed(self, _scene: Any, _event: str, node: Any) -> None:

@@ -17,7 +17,7 @@ from SparseSegLib.feedback import Feedback
 from SparseSegLib.install import InstallError
 from SparseSegLib.jobs import Setup
 from SparseSegLib.logic import Logic, sentence_of
-from SparseSegLib.orders import Listener, Order, Shown
+from SparseSegLib.orders import Listener, Order, Shown, nothing
 from SparseSegLib.result_view import ResultView
 
 REST_MS = 250
@@ -76,6 +76,7 @@ class Panel:
         self.chooser = ModelChooser(ui, self._on_model, self._on_control, self._on_setting)
         self.view = ResultView(ui, logic.writer, self._on_map)
         logic.engine.worker.on_log = self.told.log
+        logic.on_stopped = self._show_state
         self._fill()
         self._connect()
         self._show_state()
@@ -133,6 +134,7 @@ class Panel:
         """Let go of everything."""
         self.set_parameters(None)
         self._logic.engine.worker.on_log = logging.info
+        self._logic.on_stopped = nothing
 
     # What is shown
 

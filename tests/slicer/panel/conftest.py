@@ -40,6 +40,10 @@ class Bench:
         return self.widget.ui
 
     @property
+    def panel(self) -> Any:
+        return self.widget.panel
+
+    @property
     def runs(self) -> Any:
         return self.widget.logic.runs
 

@@ -132,6 +132,28 @@ def test_apply_becomes_cancel_and_cancel_leaves_the_scene_as_it_was(make_bench):
     assert bench.ui.progress.format == ""
 
 
+def test_slider_that_rests_while_a_run_is_cancelled_runs_after_it(make_bench):
+    bench = make_bench()
+    volume = bench.volume()
+    bench.apply()
+    bench.runs.engine.stop()
+    bench.faults.append("run:late")
+    bench.ui.applyButton.click()
+    bench.wait(lambda: bench.runs.engine._open is not None)
+    bench.ui.applyButton.click()
+    bench.ui.setting.setValue(0.3)
+    bench.panel._run()
+    assert bench.runs.busy
+    bench.wait(lambda: not bench.runs.engine.cancelling)
+    bench.process_events()
+    assert bench.runs.busy and "Cancelled" not in bench.ui.message.text
+
+    bench.ui.applyButton.click()
+    bench.wait(lambda: not bench.runs.busy)
+    assert "Cancelled" in bench.ui.message.text
+    assert bench.runs.shown[volume.GetID()].order.setting == 0.5
+
+
 def test_hundred_rounds_of_apply_and_cancel_leave_no_node(make_bench):
     import slicer
 

@@ -240,6 +240,19 @@ def test_run_asked_for_while_another_is_cancelled_comes_after_it(engine_with, sc
     assert [error.kind for error in record.errors] == ["cancelled"]
 
 
+def test_cancel_reaches_the_run_that_waits_for_another_cancel_too(engine_with, scan, record):
+    engine, second = engine_with("run:slow"), Record()
+    engine.segment(record.job(scan))
+    wait_until(engine.poll, lambda: bool(record.steps))
+    engine.cancel()
+    engine.segment(second.job(scan, 0.3))
+    engine.cancel()
+    finish(engine)
+
+    assert [error.kind for error in record.errors + second.errors] == ["cancelled"] * 2
+    assert second.steps == []
+
+
 def test_latest_run_wins_and_the_older_is_told_nothing(engine_with, scan, record):
     engine, second = engine_with("run:slow"), Record()
     engine.segment(record.job(scan))

@@ -13,6 +13,8 @@ from PySide6 import QtCore, QtWidgets
 from PySide6.QtUiTools import QUiLoader
 
 _ALIASES = {"name": "objectName"}
+# Properties that Qt reads through a virtual method; PySide6 looks for an override by the name.
+_VIRTUAL = ("sizeHint", "minimumSizeHint")
 
 
 class PythonQtObject:
@@ -21,7 +23,7 @@ class PythonQtObject:
     def __getattribute__(self, name: str) -> Any:
         if name == "connect":  # PySide6 would take its own, which is another
             return PythonQtObject.connect.__get__(self)
-        if name.startswith("__"):
+        if name.startswith("__") or name in _VIRTUAL:
             return super().__getattribute__(name)
         known = super().__getattribute__("metaObject")()
         qt_name = _ALIASES.get(name, name)
