@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.quality.outcome import Json
 from benchmarks.quality.runs import RECIPES
-from napari_sparseseg.weights import find_model, register_model, save_model
+from napari_sparseseg.weights import find_model, models, register_model, save_model
 
 _DEFAULT = re.compile(r"^default = .*$", re.MULTILINE)
 _NAME = re.compile(r"^name = .*$", re.MULTILINE)
@@ -33,10 +33,10 @@ def adopt(found: Json, recipes: Path = RECIPES) -> list[str]:
     """
     from safetensors.torch import load_file
 
-    changed = []
+    changed, registered = [], {info.name for info in models()}
     for name, choice in found.get("chosen", {}).items():
         recipe = recipes / f"{name}.toml"
-        if not recipe.exists():  # measured by its path, for comparison only
+        if name not in registered or not recipe.exists():  # measured for comparison only
             continue
         info = find_model(name)
         if info.default_setting == choice["setting"]:

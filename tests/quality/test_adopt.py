@@ -34,7 +34,9 @@ def test_model_recipe_and_index_follow_the_recommendation(
     (recipes / "tiny-stp.toml").write_text(OWN)
     monkeypatch.setenv("SPARSESEG_WEIGHTS", str(weights))
     tensors, checksum = load_file(info.path), weights_checksum(info.path)
-    chosen = {"tiny-stp": {"setting": 0.3, "why": ""}, "by-path": {"setting": 0.1, "why": ""}}
+    (recipes / "compared.toml").write_text(OWN)  # trained, but not shipped
+    names = {"by-path": 0.1, "compared": 0.2, "tiny-stp": 0.3}
+    chosen = {name: {"setting": setting, "why": ""} for name, setting in names.items()}
 
     assert adopt({"chosen": chosen}, recipes) == ["tiny-stp"]
 
@@ -43,5 +45,6 @@ def test_model_recipe_and_index_follow_the_recommendation(
     assert tomllib.loads((recipes / "tiny-stp.toml").read_text())["default"] == 0.3
     assert weights_checksum(found.path) == checksum
     assert all(equal(tensor, tensors[key]) for key, tensor in load_file(found.path).items())
+    assert (recipes / "compared.toml").read_text() == OWN
     load_network(found)  # the index has the checksum of the new file
     assert adopt({"chosen": chosen}, recipes) == []
