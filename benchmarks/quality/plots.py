@@ -197,7 +197,11 @@ def _focus(axes: Axes) -> None:
         return
     axes.set_ylim(best - _SHOWN, best + 0.05 * _SHOWN)
     below = int((values < best - _SHOWN).sum())
-    axes.text(0.02, 0.02, f"{below} points lie lower: see the table", transform=axes.transAxes)
+    said = "1 point lies" if below == 1 else f"{below} points lie"
+    ground = {"facecolor": "white", "edgecolor": "none", "pad": 2}
+    axes.text(
+        0.02, 0.02, f"{said} lower: see the table", transform=axes.transAxes, bbox=ground, zorder=9
+    )
 
 
 def _spread_out(axes: Axes) -> None:
