@@ -79,6 +79,7 @@ class Inspection:
             "attribution": self.attribution and self.attribution.to_dict(),
             "structures": [asdict(structure) for structure in self.structures],
             "notes": [note.to_dict() for note in self.notes],
+            "low_confidence": self.low,
         }
 
 
