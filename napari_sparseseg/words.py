@@ -26,6 +26,12 @@ def times(number: int) -> str:
     return {0: "never", 1: "once", 2: "twice"}.get(number, f"{number} times")
 
 
+def rounded(value: float, digits: int, signed: bool = False) -> str:
+    """Round a number for reading; what would become 0 keeps its first digit."""
+    small = 0 < abs(value) < 0.5 * 10.0**-digits
+    return format(value, f"{'+' if signed else ''}{'.1g' if small else f',.{digits}f'}")
+
+
 def dependency_note(trace: TokenTrace, token: int) -> str:
     """Say in words what a token attended to."""
     name = f"Token {token + 1}"

@@ -30,6 +30,7 @@ from napari_sparseseg.progress import CancelToken, Progress, silent
 from napari_sparseseg.report import NOTICE
 from napari_sparseseg.together import check_targets, content_step, write_together
 from napari_sparseseg.weights import ModelInfo, models
+from napari_sparseseg.words import rounded
 
 if TYPE_CHECKING:
     from napari_sparseseg.analysis.attribution import Attribution
@@ -346,12 +347,9 @@ def _count(value: int) -> str:
 
 
 def _decimals(value: float | None, digits: int, signed: bool = False) -> str:
-    """Round; what would become 0 keeps its first digit."""
     if value is None or value != value:
         return "–"
-    small = 0 < abs(value) < 0.5 * 10.0**-digits
-    sign = "+" if signed else ""
-    return format(value, f"{sign}.1g" if small else f"{sign},.{digits}f").replace("-", "−")
+    return rounded(value, digits, signed).replace("-", "−")
 
 
 def _percent(share: float) -> str:

@@ -79,6 +79,7 @@ class Inspection:
             "attribution": self.attribution and self.attribution.to_dict(),
             "structures": [structure.to_dict() for structure in self.structures],
             "notes": [note.to_dict() for note in self.notes],
+            "low_confidence": self.low,
         }
 
 

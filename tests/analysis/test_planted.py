@@ -165,6 +165,7 @@ def test_all_of_it_can_be_written_as_json(runs: Runs) -> None:
 
     assert set(facts) == {
         "report", "compared_with", "comparison", "attribution", "structures", "notes",
+        "low_confidence",
     }  # fmt: skip
     assert facts["compared_with"] == "dense twin"
     assert facts["notes"][0]["structure"] == "spot"

@@ -121,14 +121,14 @@ def test_it_says_what_the_panel_says(qtbot: Any, dock_of: Any, scan: Volume, tmp
     curve.tolerance.setValue(100)
     with qtbot.waitSignal(curve.swept, timeout=WAIT):
         curve.run_button.click()
-    usual = len(notes.notes)
 
     notes.low.setValue(1.0)
     inspector.report.write(tmp_path / "page.html")  # at once: the list may still be of before
     qtbot.waitUntil(lambda: not dock.runner.busy, timeout=WAIT)
 
     facts = json.loads((tmp_path / "page.json").read_text())
-    qtbot.waitUntil(lambda: len(notes.notes) > usual, timeout=WAIT)
+    assert facts["low_confidence"] == 1.0
+    qtbot.waitUntil(lambda: inspector.inspection.low == 1.0, timeout=WAIT)
     assert [note["text"] for note in facts["notes"]] == [note.text for note in notes.notes]
     page = " ".join((tmp_path / "page.html").read_text().split())
     assert "costs no more than 1 mean Dice (to the dense twin) on this scan is 0.2." in page

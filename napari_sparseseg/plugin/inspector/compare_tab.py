@@ -189,9 +189,12 @@ class CompareTab(Tab):
             return
         resample, low = self.resample.isChecked(), self.inspector.notes.low.value()
         work = Comparing(shown.answer, shown.runs, target, reference, resample, low)
-        self.inspector.perform(work, lambda compared: self._on_compared(compared, target), locked)
+        self.inspector.perform(
+            work, lambda compared: self._on_compared(compared, target, shown), locked
+        )
 
-    def _on_compared(self, compared: Compared, target: Target) -> None:
+    def _on_compared(self, compared: Compared, target: Target, shown: Shown) -> None:
+        shown.remember_dense(compared.dense)
         layer = target.layer
         if layer is not None:
             if layer not in self.inspector.viewer.layers:

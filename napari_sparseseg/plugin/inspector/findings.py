@@ -23,7 +23,15 @@ from superqt import QElidingLabel
 from napari_sparseseg.analysis.terms import DICE, HD95
 from napari_sparseseg.fates import AIR, KEPT, stage_name
 from napari_sparseseg.plugin.inspector.difference import COLORS, KINDS
-from napari_sparseseg.plugin.inspector.tables import UNKNOWN, Bars, Cell, Table, number, square
+from napari_sparseseg.plugin.inspector.tables import (
+    UNKNOWN,
+    Bars,
+    Cell,
+    Table,
+    number,
+    square,
+    volume,
+)
 
 if TYPE_CHECKING:
     from napari_sparseseg.analysis.attribution import Attribution, StructureTokens
@@ -48,6 +56,8 @@ _FATES = (
     ("New", "Errors that the dense twin does not make"),
 )
 _BARS_COLUMN = 4
+_STRUCTURES_WIDTH = 540  # pixels, at least: the names of structures are read
+_ERRORS_WIDTH = 690  # pixels, where there are: the bars are told from one another
 _SUMMARY_WIDTH = 228  # pixels, at least: "dense twin" is read in full
 _VERDICT_WIDTH = 170  # pixels, at least
 
@@ -89,17 +99,26 @@ class Findings(QSplitter):
         self.addWidget(self._right())
         self.setStretchFactor(0, 4)
         self.setStretchFactor(1, 5)
+        self.setSizes([_STRUCTURES_WIDTH, _ERRORS_WIDTH])  # all that a small window has
 
     def _left(self) -> QWidget:
         row = QHBoxLayout()
         row.addWidget(self.summary, 1)
         row.addWidget(self.visible)
+        self.structures.setMinimumWidth(_STRUCTURES_WIDTH)
+        return _column(row, self.structures)
+
+    def _legend(self) -> QWidget:
+        """Lay out what the colours of the layer mean."""
+        legend = QWidget()
+        row = QHBoxLayout(legend)
+        row.setContentsMargins(4, 0, 4, 0)
         for value, label in self.kinds.items():
             mark = QLabel()
             mark.setPixmap(square(COLORS[value]))
             row.addWidget(mark)
             row.addWidget(label)
-        return _column(row, self.structures)
+        return legend
 
     def _right(self) -> QWidget:
         self.verdict.setWordWrap(True)
@@ -117,8 +136,10 @@ class Findings(QSplitter):
         row.addWidget(words, 1)
         pages = QTabWidget()
         pages.setDocumentMode(True)
+        pages.setUsesScrollButtons(True)  # many differences must not widen the window
         pages.addTab(live, "Where the errors live")
         pages.addTab(self.tokens, "Tokens of each structure")
+        pages.setCornerWidget(self._legend())  # beside the tabs, where there is room for it
         return pages
 
     def show_inspection(self, inspection: Inspection) -> None:
@@ -149,9 +170,9 @@ class Findings(QSplitter):
                     Cell(entry.name, color=colors[place]),
                     number(entry.dice, ".3f"),
                     number(entry.hd95, ".2f"),
-                    number(entry.millilitres, ",.2f"),
-                    number(entry.reference_millilitres, ",.2f"),
-                    number(entry.change, "+,.2f"),
+                    volume(entry.millilitres),
+                    volume(entry.reference_millilitres),
+                    volume(entry.change, signed=True),
                 ),
             )
             for place, entry in enumerate(comparison.classes, start=1)

@@ -21,7 +21,7 @@ from napari_sparseseg.analysis.terms import CONFIDENCE
 from napari_sparseseg.plugin import preferences
 from napari_sparseseg.plugin.aside import Aside
 from napari_sparseseg.plugin.inspector.tab import Tab
-from napari_sparseseg.plugin.inspector.tables import Cell, Table, number
+from napari_sparseseg.plugin.inspector.tables import Cell, Table, number, volume
 from napari_sparseseg.report import NOTICE
 
 if TYPE_CHECKING:
@@ -186,8 +186,8 @@ class NotesTab(Tab):
                 (
                     number(place + 1, "d"),
                     Cell(note.structure, color=colors[note.structure]),
-                    Cell(note.text),
-                    number(note.millilitres, ",.2f"),
+                    Cell(_what(note), tip=note.text),
+                    volume(note.millilitres),
                     number(note.share, ".1%"),
                     number(note.confidence, ".2f"),
                 ),
@@ -199,6 +199,16 @@ class NotesTab(Tab):
         note = self.notes[place]
         self.inspector.choose_token(note.token)
         self.inspector.go_to(np.array(note.place))
+
+
+def _what(note: SafetyNote) -> str:
+    """Say what was found, short enough for a small window: the other columns hold the rest."""
+    count = len(note.tokens)
+    where = f"a token {note.fate}" if count == 1 else f"{count} tokens, the worst {note.fate}"
+    if not note.voxels:
+        return f"unsure in {where}"
+    differ = "1 voxel differs" if note.voxels == 1 else f"{note.voxels:,} voxels differ"
+    return f"{differ} in {where}"
 
 
 def _summary(notes: Sequence[SafetyNote], low: float) -> str:

@@ -149,7 +149,6 @@ class Inspector(ClosingWidget):
         """Show what a comparison of the shown result found, and where it differs."""
         image, shown = self.dock.image(), self.shown
         if image is not None and shown is not None:
-            shown.remember_dense(compared.dense)
             self.compare.difference.show(image, shown, compared)
             self.show_inspection(compared.inspection)
 

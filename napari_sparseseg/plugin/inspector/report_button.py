@@ -96,6 +96,7 @@ class ReportButton(QPushButton):
 
         def done(compared: Compared | None) -> None:
             if compared is not None:
+                shown.remember_dense(compared.dense)
                 inspector.show_compared(compared)
             inspector.dock.message.show_file("Wrote the report", page)
 

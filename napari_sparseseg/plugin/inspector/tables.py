@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from qtpy.QtCore import QModelIndex, QRectF, Qt, Signal
+from qtpy.QtCore import QBuffer, QByteArray, QModelIndex, QRectF, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtWidgets import (
     QHeaderView,
@@ -14,6 +14,8 @@ from qtpy.QtWidgets import (
     QTableWidget,
     QTableWidgetItem,
 )
+
+from napari_sparseseg.words import rounded
 
 UNKNOWN = "–"
 _SQUARE = 12  # pixels
@@ -50,6 +52,11 @@ def number(value: float | None, form: str, tip: str = "") -> Cell:
     """Make a cell of a number, a dash where it is not known; ``form`` as for ``format``."""
     known = value is not None and value == value
     return Cell(format(value, form) if known else UNKNOWN, value if known else -1e300, tip=tip)
+
+
+def volume(millilitres: float, signed: bool = False) -> Cell:
+    """Make a cell of a volume in ml, in which a very small one is not 0."""
+    return Cell(rounded(millilitres, 2, signed), millilitres)
 
 
 class Table(QTableWidget):
@@ -163,6 +170,15 @@ class _Item(QTableWidgetItem):
         if mine is None or theirs is None:
             return self.text().lower() < other.text().lower()
         return bool(mine < theirs)
+
+
+def square_in_text(color: str) -> str:
+    """Return such a square as HTML, to stand before a word."""
+    data = QByteArray()
+    buffer = QBuffer(data)
+    buffer.open(QBuffer.OpenModeFlag.WriteOnly)
+    square(color).save(buffer, "PNG")
+    return f'<img src="data:image/png;base64,{bytes(data.toBase64().data()).decode()}">'
 
 
 def square(color: str) -> QPixmap:

@@ -22,7 +22,7 @@ from napari_sparseseg.methods import METHODS
 from napari_sparseseg.plugin.inspector.neighbours import Neighbours
 from napari_sparseseg.plugin.inspector.patch import Slice
 from napari_sparseseg.plugin.inspector.pictures import BlockStrip, MixBars, Pictures
-from napari_sparseseg.plugin.inspector.tables import UNKNOWN, Cell, Table, number
+from napari_sparseseg.plugin.inspector.tables import UNKNOWN, Cell, Table, number, square_in_text
 from napari_sparseseg.plugin.inspector.token_facts import (
     Decision,
     TokenFacts,
@@ -35,6 +35,7 @@ from napari_sparseseg.words import times
 _AIR = "#000000"
 _TABLE = 300  # pixels: ranks of four digits fit, and all words
 _COUNTS = 340  # pixels: two counts of neighbours fit in a line
+_ABREAST = 2
 _STAGE = "A place between encoder blocks where the method decides."
 _RANK = (
     "rank",
@@ -197,12 +198,13 @@ def _selectable() -> QLabel:
 def _counted(around: Neighbours, trace: TokenTrace, shades: Mapping[int, str]) -> str:
     """Count the neighbours by their fate, as HTML, with a square of its colour before each."""
     fates = {name: fate for fate, name in fate_names(trace).items()}
-    parts = (
-        f'<span style="color: {shades[fates[name]]}">&#9632;</span>&nbsp;{count}&nbsp;'
-        + name.replace(" ", "&nbsp;")
+    cells = [  # a line of words would break between a square and its count
+        f'<td style="white-space: pre; padding-right: 10px;">'
+        f"{square_in_text(shades[fates[name]])} {count} {name}</td>"
         for name, count in around.counts.items()
-    )
-    return ", ".join(parts)
+    ]
+    rows = ("".join(cells[at : at + _ABREAST]) for at in range(0, len(cells), _ABREAST))
+    return f"<table cellspacing=0>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
 
 
 def _column(heading: str, *widgets: QWidget) -> QVBoxLayout:
