@@ -56,7 +56,7 @@ _FATES = (
     ("New", "Errors that the dense twin does not make"),
 )
 _BARS_COLUMN = 4
-_STRUCTURES_WIDTH = 540  # pixels, at least: the names of structures are read
+_STRUCTURES_WIDTH = 540  # pixels, at least: most names of structures are read in full
 _ERRORS_WIDTH = 690  # pixels, where there are: the bars are told from one another
 _SUMMARY_WIDTH = 228  # pixels, at least: "dense twin" is read in full
 _VERDICT_WIDTH = 170  # pixels, at least
