@@ -102,6 +102,7 @@ def test_slider_shows_what_the_first_stage_lets_go_on_before_the_run(bench):
     bench.wait(lambda: bool(shown.previewed))
 
     assert not bench.runs.busy
+    assert bench.ui.mapAbout.text == "What goes on."
     assert bench.ui.message.text == "Press Apply to segment with this keep ratio."
     assert shown.order.setting == 0.5
 

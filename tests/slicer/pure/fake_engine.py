@@ -183,7 +183,7 @@ class FakeEngine:
         }  # fmt: skip
 
     def on_preview(self, setting: float) -> dict:
-        return {"map": self.kept_map()}
+        return {"map": {**self.kept_map(), "about": "What goes on."}}
 
     def on_close(self) -> dict:
         self.scan = None

@@ -29,7 +29,7 @@ def install(module_folder: str) -> SimpleNamespace:
     SimpleNamespace
         ``app``, what a test can set and read of the application.
     """
-    _keep_none()
+    _keep_singletons()
     scripted.MODULE_FOLDER = module_folder
     _module("qt", python_qt.names())
     _module("ctk", widgets.CTK)
@@ -44,14 +44,15 @@ def install(module_folder: str) -> SimpleNamespace:
     return slicer.app
 
 
-def _keep_none() -> None:
-    """Make None immortal, as it is from Python 3.12 on.
+def _keep_singletons() -> None:
+    """Make None, True and False immortal, as they are from Python 3.12 on.
 
-    PySide6 6.12 counts on that, and before it takes a reference to None away with each call that
+    PySide6 6.12 counts on that, and before it takes a reference to one away with each call that
     returns it, until there is none left and Python aborts.
     """
     if sys.version_info < (3, 12):
-        ctypes.c_ssize_t.from_address(id(None)).value = 2**40
+        for singleton in (None, True, False):
+            ctypes.c_ssize_t.from_address(id(singleton)).value = 2**40
 
 
 def _module(name: str, contents: dict[str, Any]) -> None:
