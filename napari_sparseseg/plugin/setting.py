@@ -8,6 +8,7 @@ from superqt import QLabeledDoubleSlider
 
 from napari_sparseseg.methods import Control
 
+_STILL = 0.005  # the slider shows two digits: within half of the last it was not moved
 _NO_SETTING = "Setting"
 
 
@@ -64,9 +65,14 @@ class SettingSlider(QWidget):
         self.label.setText(_NO_SETTING if control is None else control.name.capitalize())
 
     def value(self) -> float | None:
-        """Return the value, on the control's steps; None where there is no setting."""
+        """Return the value: as it was offered, or on the control's steps once it was moved.
+
+        None where there is no setting. A recommended default may lie between two steps.
+        """
         if self._control is None:
             return None
+        if abs(self.slider.value() - self._value) < _STILL:
+            return self._value
         # Steps are counted from 1, which every slider reaches.
         steps = round((1.0 - self.slider.value()) / self._control.step)
         return round(1.0 - steps * self._control.step, 6)
@@ -75,7 +81,7 @@ class SettingSlider(QWidget):
         value = self.value()
         if value is None:
             return
-        if abs(self.slider.value() - value) > 1e-9:
+        if abs(self.slider.value() - value) >= _STILL:
             self.slider.setValue(value)  # comes back here, on a step
         elif value != self._value:
             self._value = value

@@ -70,6 +70,24 @@ def test_slider_is_what_the_method_declares(panel: Controls, signals: list[str])
     assert set(signals) == {"choice"}
 
 
+def test_a_default_between_two_steps_is_in_force_until_the_slider_moves(
+    panel: Controls, signals: list[str]
+):
+    control = METHODS["apformer"].control
+    assert control is not None
+    panel.setting.offer(control, 0.6104, "")
+    assert panel.setting.value() == 0.6104
+    assert panel.setting.slider.value() == pytest.approx(0.6104, abs=0.005)
+
+    panel.setting.slider.setValue(0.6)
+    assert panel.setting.value() == 0.6
+    panel.setting.slider.setValue(0.66)
+    assert panel.setting.value() == 0.65
+    panel.setting.slider.setValue(0.66)
+    assert panel.setting.slider.value() == pytest.approx(0.65)
+    assert signals == ["0.6", "0.65"]
+
+
 def test_value_is_remembered_for_each_method(panel: Controls, signals: list[str]):
     buttons = panel.chooser.methods.buttons
     panel.setting.slider.setValue(0.312)  # between two steps
