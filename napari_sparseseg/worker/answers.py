@@ -103,6 +103,7 @@ def run_answer(
         "labels": files.write("labels", result.labels.data),
         "structures": _structures(result, dice),
         "maps": _maps(result.trace, files),
+        "fate": result.trace.fate,
         "report": {**result.report, "peak_memory_mb": peak if math.isfinite(peak) else None},
     }
 

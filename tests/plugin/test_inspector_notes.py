@@ -63,8 +63,10 @@ def test_a_planted_failure_is_the_first_note(
     assert texts[0][:2] == ["1", "spot"]
     assert texts[0][2] == f"{first.voxels} voxels differ in a token exited at stage 1"
     assert tab.table.item(0, 2).toolTip() == first.text
-    assert len(texts) == len(tab.notes) == 2
-    assert tab.summary.text().startswith("2 places listed, worst first: 2 where tokens that were")
+    # the spot, the shell that grew into it, and the shell at the top
+    assert [note.structure for note in tab.notes] == ["spot", "shell", "shell"]
+    assert len(texts) == 3
+    assert tab.summary.text().startswith("3 places listed, worst first: 3 where tokens that were")
 
     # a click goes there: to the spot, which lies around this point of the patient
     item = tab.table.item(0, 2)
@@ -85,7 +87,7 @@ def test_a_planted_failure_is_the_first_note(
     assert inspector.inspection.notes == tab.notes
     tab.low.setValue(0.6)
     qtbot.waitUntil(lambda: inspector.inspection.low == 0.6, timeout=WAIT)
-    assert len(tab.notes) == 2
+    assert len(tab.notes) == 3
 
     # against the truth, the errors are put down to what was left out
     truth = Volume(true_labels(), planted_scan().affine, "truth")

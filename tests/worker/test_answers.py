@@ -74,6 +74,7 @@ def check_answer(host: Host, answer: dict[str, Any], result: Segmentation) -> No
     np.testing.assert_array_equal(labels, result.labels.data)
     for key in ("tokens", "gmacs", "setting", "sparsifier", "model", "volume", "classes"):
         assert answer["report"][key] == result.report[key]
+    assert answer["fate"] == result.trace.fate
     for value, told in enumerate(answer["structures"], start=1):
         assert (told["value"], told["name"]) == (value, result.classes[value])
         assert told["color"] == result.colors[value]

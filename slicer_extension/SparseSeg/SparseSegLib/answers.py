@@ -137,6 +137,8 @@ class RunAnswer:
         The structures in the order of their values.
     maps : tuple of TokenMap
         The maps in the order in which they are offered.
+    fate : str
+        The word for tokens that did not run every block: "pruned", "exited", "skipped", "muted".
     report : dict
         Facts and figures of the run.
     grid : Grid
@@ -146,6 +148,7 @@ class RunAnswer:
     labels: np.ndarray
     structures: tuple[Structure, ...]
     maps: tuple[TokenMap, ...]
+    fate: str
     report: dict[str, Any]
     grid: Grid
 
@@ -163,6 +166,7 @@ def read_run(result: Mapping[str, Any], folder: Path, grid: Grid) -> RunAnswer:
             labels=take_array(folder, result["labels"]),
             structures=tuple(Structure(**entry) for entry in result["structures"]),
             maps=tuple(_map(entry, folder) for entry in result["maps"]),
+            fate=str(result["fate"]),
             report=dict(result["report"]),
             grid=grid,
         )

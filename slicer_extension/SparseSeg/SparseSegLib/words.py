@@ -77,7 +77,7 @@ def figures(answer: RunAnswer, catalogue: Catalogue) -> dict[str, str]:
         setting["name"].capitalize() if setting else "": f"{setting['value']:g}" if setting else "",
         "Tokens": f"{tokens['total']:,} ({tokens['air']:,} air)",
         "Kept": f"{tokens['kept']:,} ({tokens['kept'] / inside:.0%} of non-air)",
-        "Not kept": f"{others:,} ({others / inside:.0%} of non-air)",
+        answer.fate.capitalize(): f"{others:,} ({others / inside:.0%} of non-air)",
         "Reactivated": f"{tokens['reactivated']:,}" if tokens["reactivated"] else "",
         "Compute": f"{gmacs['run']:,.1f} of {gmacs['dense']:,.1f} GMACs",
         "Time": f"{seconds['total']:.2f} s",

@@ -170,7 +170,9 @@ def answer_with(
     """Give an answer with every kind of map."""
     scores = (importance_map(grid.shape, stage, seed) for stage in range(1, stages + 1))
     maps = (kept_map(grid.shape, seed), *scores, depth_map(grid.shape, seed))
-    return RunAnswer(labels_of() if labels is None else labels, STRUCTURES, maps, REPORT, grid)
+    return RunAnswer(
+        labels_of() if labels is None else labels, STRUCTURES, maps, "pruned", REPORT, grid
+    )
 
 
 # Where nodes lie

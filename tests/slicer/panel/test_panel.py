@@ -50,6 +50,7 @@ def test_apply_shows_structures_map_and_figures(bench):
     assert "pruned at stage 1" in bench.ui.legend.text
     assert "bright" in bench.ui.structures.text
     assert "7 (88% of non-air)" in bench.ui.figures.text
+    assert "Pruned" in bench.ui.figures.text
     assert bench.ui.progress.format == "0.5 s, 88% of tokens kept"
     assert bench.ui.notice.text == "<i>Research use only, not for diagnosis.</i>"
     assert not bench.ui.message.text

@@ -162,6 +162,7 @@ class FakeEngine:
                 }
             ],
             "maps": [self.kept_map(), self.importance_map()],
+            "fate": "pruned",
             "report": self.report(labels, setting),
         }
 
