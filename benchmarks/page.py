@@ -12,7 +12,7 @@ from benchmarks import details, sections
 from benchmarks.markdown import Result, at
 from benchmarks.plot import draw
 
-CPU_FILE, GPU_FILE = "speed.json", "speed-cuda.json"
+CPU_FILE, GPU_FILE, VIEWER_FILE = "speed.json", "speed-cuda.json", "viewer.json"
 PICTURE = "speed.png"
 
 _INTRODUCTION = """\
@@ -54,23 +54,32 @@ def write_page(results: Path, before: Path, docs: Path) -> None:
     Parameters
     ----------
     results : Path
-        Folder with ``speed.json``, and ``speed-cuda.json`` if a GPU was measured.
+        Folder with ``speed.json``, ``speed-cuda.json`` if a GPU was measured, and ``viewer.json``
+        if the window was.
     before : Path
         JSON of the figures before this benchmark; left out where there is none.
     docs : Path
         Folder for the page; the picture goes to ``images`` in it.
     """
     cpu = json.loads((results / CPU_FILE).read_text())
-    gpu, older = (_read(path) for path in (results / GPU_FILE, before))
+    gpu, viewer, older = (
+        _read(path) for path in (results / GPU_FILE, results / VIEWER_FILE, before)
+    )
     drawn = "wall" in cpu and "growth" in cpu
     if drawn:
         draw(cpu, results / PICTURE)
         (docs / "images").mkdir(parents=True, exist_ok=True)
         shutil.copyfile(results / PICTURE, docs / "images" / PICTURE)
-    (docs / "performance.md").write_text(make_page(cpu, gpu, older, drawn))
+    (docs / "performance.md").write_text(make_page(cpu, gpu, older, drawn, viewer))
 
 
-def make_page(cpu: Result, gpu: Result | None, before: Result | None, drawn: bool) -> str:
+def make_page(
+    cpu: Result,
+    gpu: Result | None,
+    before: Result | None,
+    drawn: bool,
+    viewer: Result | None = None,
+) -> str:
     """Return the page.
 
     Parameters
@@ -81,6 +90,8 @@ def make_page(cpu: Result, gpu: Result | None, before: Result | None, drawn: boo
         What was measured on a GPU, and before this benchmark.
     drawn : bool
         Whether there is a picture to show.
+    viewer : dict or None
+        What was measured of the window.
     """
     introduction = _INTRODUCTION.format(
         file=CPU_FILE, machine=_machine(cpu["machine"]), gpu=_gpu_line(gpu)
@@ -91,6 +102,8 @@ def make_page(cpu: Result, gpu: Result | None, before: Result | None, drawn: boo
     for title, part, write in _sections(before):
         text.append(f"## {title}")
         text.append(write(cpu[part], at(gpu, part)) if part in cpu else "Not measured yet.")
+    if viewer is not None:
+        text += ["## Slices in the window", sections.viewer(viewer)]
     text += ["## Published claims beside ours", details.published(cpu.get("wall")), _CLOSING]
     return "\n\n".join(text) + "\n"
 

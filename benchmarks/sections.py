@@ -184,3 +184,22 @@ def _parts(parts: Result) -> str:
 def _title(case: Result) -> str:
     share = percent(case["volume"]["tissue_share"])
     return f"{case['volume']['title']}; {share} of the patches hold tissue"
+
+
+def viewer(found: Result) -> str:
+    """Return how long a step to the next slice takes with each map visible."""
+    more = found["more_than_scan_alone_ms"]
+    rows = (
+        [name, f"{row['median_ms']:.0f}", f"{row['p95_ms']:.0f}", f"{more[name]:.0f}"]
+        for name, row in found["visible"].items()
+    )
+    width, height = found["canvas"]
+    drawn = "software OpenGL" if found["software_opengl"] else "the graphics card"
+    steps = min(row["steps"] for row in found["visible"].values())
+    return (
+        f"Milliseconds from moving the slider of the slices to the frame with the new slice, over "
+        f"{steps} steps in a real napari {found['napari']} window ({width}x{height} pixels of "
+        f"canvas, {drawn}), with all layers of a result of `{found['model']}` loaded: "
+        f"{found['scan']}. By `make viewer-bench`.\n\n"
+        + table(["visible", "median ms", "95th percentile", "more than the scan alone"], rows)
+    )

@@ -180,3 +180,23 @@ class TestPage:
         assert (tmp_path / "docs" / "performance.md").read_text().startswith("# How fast")
         picture = (tmp_path / "docs" / "images" / page.PICTURE).read_bytes()
         assert picture.startswith(b"\x89PNG")
+
+
+def test_the_window_is_told_where_it_was_measured() -> None:
+    rows = {
+        "scan alone": {"median_ms": 33.2, "p95_ms": 41.0, "steps": 60},
+        "kept": {"median_ms": 68.4, "p95_ms": 80.8, "steps": 60},
+    }
+    viewer = {
+        "napari": "0.9", "canvas": [892, 690], "software_opengl": True, "scan": "512x512x400",
+        "model": "tiny", "visible": rows,
+        "more_than_scan_alone_ms": {"scan alone": 0.0, "kept": 35.2},
+    }  # fmt: skip
+    text = page.make_page(made_up(), None, None, True, viewer)
+
+    assert "## Slices in the window" in text
+    assert "| kept | 68 | 81 | 35 |" in text
+    assert (
+        "60 steps in a real napari 0.9 window (892x690 pixels of canvas, software OpenGL)" in text
+    )
+    assert "## Slices" not in page.make_page(made_up(), None, None, True)
