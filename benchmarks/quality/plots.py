@@ -29,6 +29,7 @@ _FURTHER_MARKERS = ("v", "P", "X", "<", ">")
 _BASELINES = (("#D55E00", "p"), ("#8C1D40", "h"), ("#5F5F5F", "H"))
 _WINDOW = 9  # log lines of a running mean
 _SHOWN = 0.15  # Dice below the best that is drawn
+_MARGIN = 0.1  # of the range of times, on both sides
 _MUCH = 4
 
 Cost = Callable[[Model, Arm], float | None]
@@ -70,8 +71,8 @@ def draw_comparison(figures: Figures, picture: Path) -> bool:
     left.set(xlabel="encoder GMACs of a scan", ylabel="mean Dice")
     right.set(xlabel="seconds of a scan, median")
     right.tick_params(labelleft=True)
-    _spread_out(right)
     _focus(left)
+    _fit_times(right)
     if not timed:
         right.text(0.5, 0.5, "times not measured yet", ha="center", transform=right.transAxes)
     figure.suptitle(f"{figures.task.title}: {figures.title('test')}")
@@ -204,12 +205,22 @@ def _focus(axes: Axes) -> None:
     )
 
 
-def _spread_out(axes: Axes) -> None:
-    """Make the axis of times logarithmic where they differ much."""
+def _fit_times(axes: Axes) -> None:
+    """Fit the axis of times to the points that are not cut off; logarithmic if they differ much."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    times = [float(x) for line in axes.lines for x in np.asarray(line.get_xdata())]
-    if not times or max(times) < _MUCH * min(times):
+    low = axes.get_ylim()[0]
+    points = [
+        (float(x), float(y))
+        for line in axes.lines
+        for x, y in zip(np.asarray(line.get_xdata()), np.asarray(line.get_ydata()), strict=True)
+    ]
+    times = [x for x, y in points if y >= low]
+    if not times:
+        return
+    if max(times) < _MUCH * min(times):
+        margin = _MARGIN * (max(times) - min(times)) or min(times)
+        axes.set_xlim(min(times) - margin, max(times) + margin)
         return
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
