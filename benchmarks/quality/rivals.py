@@ -6,6 +6,7 @@ scans in the same model space, the same augmentation, losses, optimiser, precisi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -65,8 +66,11 @@ def _unetr(classes: int, window: Window) -> nn.Module:
 
 
 def _dynunet(classes: int, window: Window) -> nn.Module:
-    """DynUNet as nnU-Net plans it for 96^3: six levels from 32 features on, for any window."""
-    levels = 6
+    """DynUNet as nnU-Net plans it: up to six levels from 32 features on.
+
+    The lowest has 3 voxels or more along each edge; with fewer its normalisation breaks down.
+    """
+    levels = min(6, 1 + int(math.log2(min(window) / 3)))
     return DynUNet(
         spatial_dims=3,
         in_channels=1,
@@ -74,7 +78,7 @@ def _dynunet(classes: int, window: Window) -> nn.Module:
         kernel_size=[3] * levels,
         strides=[1, *[2] * (levels - 1)],
         upsample_kernel_size=[2] * (levels - 1),
-        filters=[32, 64, 128, 256, 320, 320],
+        filters=[32, 64, 128, 256, 320, 320][:levels],
         res_block=False,
     )
 

@@ -53,6 +53,16 @@ def test_every_rival_can_be_trained_on_every_task(name: str, task: str) -> None:
     assert rival.optimiser(task).steps > 0
 
 
+@pytest.mark.parametrize(("task", "edge"), [("brain-mr", 3), ("hippocampus-mr", 4)])
+def test_the_lowest_level_of_dynunet_has_three_voxels_at_least(task: str, edge: int) -> None:
+    network = RIVALS["monai-dynunet"].build(3, window_of(task))
+    lowest: list[torch.Size] = []
+    network.bottleneck.register_forward_hook(lambda *call: lowest.append(call[2].shape))
+    with torch.inference_mode():
+        network(torch.zeros(1, 1, *window_of(task)))
+    assert lowest[0][2:] == (edge,) * 3
+
+
 def test_the_small_window_holds_every_hippocampus() -> None:
     """The window of our own network for the task, 48 x 64 x 48, does; theirs is a cube."""
     ours = data_recipe("hippocampus-mr").network.window
