@@ -63,10 +63,8 @@ def test_head_and_neck_apformer_departs_from_its_paper_in_one_named_option() -> 
     plan, published = recipe("headneck-ct-apformer"), recipe("headneck-ct-apformer-published")
     assert plan.network.options == {"rest": True}
     assert published.network.options == {}
-    network = replace(plan.network, options={})
-    assert (
-        replace(plan, name=published.name, variant=published.variant, network=network) == published
-    )
+    changes = {"name": published.name, "variant": published.variant, "default": published.default}
+    assert replace(plan, network=replace(plan.network, options={}), **changes) == published
 
 
 def check_same_scans(plan: Recipe, other: Recipe) -> None:
