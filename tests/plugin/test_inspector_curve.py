@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from napari_sparseseg.analysis.sweep import SWEEP_FILES, read_settings
 from napari_sparseseg.analysis.swept import Sweep, SweepPoint
 from napari_sparseseg.errors import InputError
 from napari_sparseseg.plugin.inspector.curve_data import in_words
+from napari_sparseseg.plugin.inspector.curve_plot import CurvePlot
+from napari_sparseseg.session import Session
 from napari_sparseseg.volume import Volume
 
 from .conftest import WAIT
@@ -209,3 +212,33 @@ def test_settings_are_read_with_commas_or_spaces():
     for text in ("", "half", "0.5; 0.2"):
         with pytest.raises(InputError, match="cannot be read"):
             read_settings(text)
+
+
+def test_nothing_is_drawn_beside_a_run_that_is_timed(
+    qtbot: Any, dock_of: Any, scan: Volume, monkeypatch: pytest.MonkeyPatch
+):
+    viewer, dock = dock_of()
+    add(viewer, scan)
+    tab = dock.open_inspector().curve
+    segment(qtbot, dock)
+    drawing: list[bool] = []
+    beside: list[bool] = []
+    run_of_session, draw = Session.run, CurvePlot.draw
+
+    def watched_run(*args: Any, **options: Any) -> Any:
+        beside.append(bool(drawing))
+        return run_of_session(*args, **options)
+
+    def watched_draw(*args: Any, **options: Any) -> None:
+        drawing.append(True)
+        time.sleep(0.3)  # a slow machine
+        draw(*args, **options)
+        drawing.pop()
+
+    monkeypatch.setattr(Session, "run", watched_run)
+    monkeypatch.setattr(CurvePlot, "draw", watched_draw)
+    tab.settings.setText("0.5 0.2")
+    run(qtbot, tab)
+
+    assert len(beside) == 6  # one to warm up, three settings, two at random
+    assert not any(beside)

@@ -48,14 +48,14 @@ class CurvePlot(QWidget):
     def draw(
         self, sweep: Sweep, *, dark: bool, chosen: float | None, proposed: float | None
     ) -> None:
-        """Draw a curve; arguments as for :func:`curve.draw_sweep`."""
+        """Draw a curve at once; arguments as for :func:`curve.draw_sweep`."""
         from napari_sparseseg.analysis.curve import draw_sweep
 
         if self.canvas is None:
             self._make_canvas()
         draw_sweep(self.canvas.figure, sweep, dark=dark, chosen=chosen, proposed=proposed)
         self._stack.setCurrentWidget(self.canvas)
-        self.canvas.draw_idle()
+        self.canvas.draw()
 
     def _make_canvas(self) -> None:
         from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from napari_sparseseg.progress import CancelToken, Progress
     from napari_sparseseg.session import Segmentation, Session
 
+_LOOK_SECONDS = 0.05  # between two looks at whether a sweep was cancelled
 _NOTHING_SHOWN = "Segment a scan first."
 _PRESS = (
     "Press Run the curve: it segments this scan at each setting, and shows what Dice, time and "
@@ -68,7 +70,7 @@ class CurveTab(Tab):
     about = "What Dice, time and compute lose or gain at each setting, and the setting to choose."
     swept = Signal(object)
     _began = Signal(object)
-    _found = Signal(object, object)
+    _found = Signal(object, object, object)
     _ended = Signal()
 
     def __init__(self, inspector: Inspector) -> None:
@@ -202,6 +204,13 @@ class CurveTab(Tab):
         def work(session: Session, progress: Progress, cancel: CancelToken) -> Sweep:
             from napari_sparseseg.analysis.sweep import sweep
 
+            def found(point: SweepPoint, result: Segmentation) -> None:
+                drawn = threading.Event()
+                self._found.emit(point, result, drawn)
+                # the next run is timed: the window must not draw the curve beside it
+                while not (drawn.wait(_LOOK_SECONDS) or cancel.cancelled):
+                    pass
+
             self._began.emit(growing)
             try:
                 return sweep(
@@ -209,7 +218,7 @@ class CurveTab(Tab):
                     settings,
                     reference=None if reference is None else reference.volume(),
                     random=random,
-                    on_result=self._found.emit,
+                    on_result=found,
                     progress=progress,
                     cancel=cancel,
                 )
@@ -291,10 +300,13 @@ class CurveTab(Tab):
         self._growing = curve
         self._show()
 
-    def _on_found(self, point: SweepPoint, result: Segmentation) -> None:
-        if self._growing is not None:
-            self._growing.add(point, result)
-            self._show()
+    def _on_found(self, point: SweepPoint, result: Segmentation, drawn: threading.Event) -> None:
+        try:
+            if self._growing is not None:
+                self._growing.add(point, result)
+                self._show()
+        finally:
+            drawn.set()
 
     def _on_ended(self) -> None:
         self._growing = None
