@@ -64,10 +64,6 @@ CONFIDENCE = Term(
     "can be sure and wrong.",
     "Hendrycks and Gimpel, ICLR 2017, arXiv:1610.02136",
 )
-RANDOM = Term(
-    "Random",
-    "The control: as many tokens, drawn at random; a rule that knows what matters must beat it.",
-)
 
 _TOPICS: dict[Topic, tuple[Term, ...]] = {
     "dense twin": (
@@ -87,7 +83,13 @@ _TOPICS: dict[Topic, tuple[Term, ...]] = {
         ),
     ),
     "confidence": (CONFIDENCE,),
-    "random": (RANDOM,),
+    "random": (
+        Term(
+            "Random",
+            "The control: as many tokens, drawn at random; a rule that knows what matters must "
+            "beat it.",
+        ),
+    ),
 }
 
 
