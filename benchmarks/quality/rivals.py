@@ -88,13 +88,13 @@ RIVALS = {
         "MONAI UNETR (patch 16)",
         _unetr,
         5e-4,
-        {"headneck-ct": 475, "brain-mr": 475, "hippocampus-mr": 700},
+        {"headneck-ct": 475, "brain-mr": 700, "hippocampus-mr": 700},
     ),
     "monai-dynunet": Rival(
         "MONAI DynUNet",
         _dynunet,
         1e-3,
-        {"headneck-ct": 275, "brain-mr": 150, "hippocampus-mr": 380},
+        {"headneck-ct": 275, "brain-mr": 350, "hippocampus-mr": 380},
     ),
 }
 """Every rival by its name."""
