@@ -15,6 +15,10 @@ MAX_HEADER = 4 << 20
 """Bytes beyond which nothing is a header."""
 
 
+MAX_DIMENSION = 8
+"""Number of axes beyond which no header is believed."""
+
+
 def lines(stream: BinaryIO) -> Iterator[str]:
     """Give the lines of a header without their ends.
 
@@ -38,9 +42,30 @@ def add_once(fields: dict[str, str], key: str, value: str) -> None:
     fields[key] = value.strip()
 
 
-def integers(text: str) -> tuple[int, ...]:
-    """Parse the numbers of a field."""
-    return tuple(int(number) for number in text.split())
+def sizes(text: str, dimension: str) -> tuple[int, ...]:
+    """Parse the number of voxels along each axis; ``ValueError`` when they are not `dimension`."""
+    counts = tuple(int(number) for number in text.split())
+    if len(counts) != int(dimension) or not 1 <= len(counts) <= MAX_DIMENSION:
+        raise ValueError("as many sizes as dimensions are needed")
+    return counts
+
+
+def numbers(text: str, count: int) -> str:
+    """Return `text` when it consists of `count` numbers, in one spelling; else ``ValueError``.
+
+    What a library makes of other text, or of too few numbers, is nobody's promise.
+    """
+    values = [float(number) for number in text.split()]
+    if len(values) != count:
+        raise ValueError(f"{count} numbers are needed")
+    return " ".join(map(repr, values))
+
+
+def word(text: str) -> str:
+    """Return `text` when it is a short name, such as that of a type; else ``ValueError``."""
+    if re.fullmatch(r"\w[\w ]{0,30}", text, re.ASCII) is None:
+        raise ValueError("the header gives no name where one is needed")
+    return text
 
 
 def with_voxels(layout: Layout, header: Path, data_file: str, skip: int) -> Layout:

@@ -7,18 +7,32 @@ from pathlib import Path
 from typing import BinaryIO
 
 from napari_sparseseg.errors import InputError
-from napari_sparseseg.files.headers import add_once, integers, lines, with_voxels
+from napari_sparseseg.files.headers import add_once, lines, numbers, sizes, with_voxels, word
 from napari_sparseseg.files.itk import geometry_of
 from napari_sparseseg.files.layout import Layout, open_regular, split_shape
 from napari_sparseseg.files.placing import ASSUMED_LPS, in_millimetres
 
-_FIELD = re.compile(r"\s*(\w+)\s*[=:]\s*(.*)")
 _LAST = "ElementDataFile"
 _AXES = ("TransformMatrix", "Rotation", "Orientation")
 _PLACES = ("Offset", "Position", "Origin")
 _SPACINGS = ("ElementSpacing", "ElementSize")
-# What ITK needs to place the voxels; it is told nothing else.
-_PASSED = ("ObjectType", "NDims", "DimSize", "ElementType", "ElementNumberOfChannels")
+_KNOWN = (
+    *_AXES,
+    *_PLACES,
+    *_SPACINGS,
+    "BinaryData",
+    "BinaryDataByteOrderMSB",
+    "CenterOfRotation",
+    "CompressedData",
+    "DimSize",
+    "DistanceUnits",
+    "ElementByteOrderMSB",
+    "ElementNumberOfChannels",
+    "ElementType",
+    "HeaderSize",
+    "NDims",
+    _LAST,
+)
 
 
 def metaimage_layout(path: Path) -> Layout:
@@ -26,15 +40,13 @@ def metaimage_layout(path: Path) -> Layout:
     with open_regular(path) as stream:
         fields = _fields(stream)
         start = stream.tell()
-    sizes = integers(fields["DimSize"])
-    if len(sizes) != int(fields["NDims"]):
-        raise ValueError("as many sizes as dimensions are needed")
-    shape, frames = split_shape(sizes, path.name)
+    counts = sizes(fields["DimSize"], fields["NDims"])
+    shape, frames = split_shape(counts, path.name)
     if not any(key in fields for key in _SPACINGS):  # ITK would take 1 mm
         raise InputError(
             f"{path.name} does not give its voxel spacing; add it to its header or export it again."
         )
-    affine, dtype = geometry_of(_plain_header(fields), ".mha", shape, path.name)
+    affine, dtype = geometry_of(_plain_header(fields, counts), ".mha", shape, path.name)
     affine, notes = in_millimetres(affine, [fields.get("DistanceUnits", "")], path.name)
     if not any(key in fields for key in _AXES):
         notes += (f"The file does not say how its axes lie in the patient; {ASSUMED_LPS}.",)
@@ -45,32 +57,45 @@ def metaimage_layout(path: Path) -> Layout:
     packed = _truth(fields, "CompressedData") if _truth(fields, "BinaryData", "True") else None
     layout = Layout(path, shape, dtype, affine, notes, start, packed=packed, frames=frames)
     data_file = fields[_LAST]
+    if not data_file:
+        raise ValueError("the header names no file of voxels")
     local = data_file.upper() == "LOCAL"
-    return with_voxels(layout, path, "" if local else data_file, int(fields.get("HeaderSize", 0)))
+    skip = int(fields.get("HeaderSize", 0))
+    if local and skip > 0:
+        raise ValueError("a header of a length of its own")
+    return with_voxels(layout, path, "" if local else data_file, skip)
 
 
 def _fields(stream: BinaryIO) -> dict[str, str]:
     """Read the fields up to the one that ends the header."""
     fields: dict[str, str] = {}
     for line in lines(stream):
-        if not line.strip() or line.startswith("#"):
-            continue
-        match = _FIELD.fullmatch(line)
-        if match is None:
-            raise ValueError("a line of the header is no field")
-        add_once(fields, match[1], match[2])
-        if match[1] == _LAST:
+        key, *value = (text.strip() for text in re.split("[=:]", line, maxsplit=1))
+        if key in _KNOWN and value:  # the rest is free text
+            add_once(fields, key, value[0])
+        if key == _LAST:
             return fields
-    raise ValueError("the header names no file of voxels")
+    raise ValueError("the header does not end")
 
 
-def _plain_header(fields: dict[str, str]) -> str:
-    for names in (_AXES, _PLACES, _SPACINGS):  # of which programs take either
-        if sum(name in fields for name in names) > (2 if names is _SPACINGS else 1):
+def _plain_header(fields: dict[str, str], counts: tuple[int, ...]) -> str:
+    """Write a header with all that ITK needs to place the voxels, and nothing else."""
+    n = len(counts)
+    plain = {
+        "ObjectType": "Image",
+        "NDims": str(n),
+        "BinaryData": "True",
+        "DimSize": " ".join(map(str, counts)),
+        "ElementNumberOfChannels": str(int(fields.get("ElementNumberOfChannels", 1))),
+    }
+    for names, length in ((_AXES, n * n), (_PLACES, n), (_SPACINGS, n)):
+        given = [name for name in names if name in fields]
+        if len(given) > 1 and names is not _SPACINGS:  # of which programs take either
             raise ValueError("the header says one thing twice")
-    passed = (*_PASSED, *_AXES, *_PLACES, *_SPACINGS)
-    plain = [f"{key} = {value}" for key, value in fields.items() if key in passed]
-    return "\n".join([*plain, "BinaryData = True", f"{_LAST} = LOCAL", ""])
+        if given:
+            plain[given[0]] = numbers(fields[given[0]], length)
+    plain |= {"ElementType": word(fields["ElementType"]), _LAST: "LOCAL"}
+    return "".join(f"{key} = {value}\n" for key, value in plain.items())
 
 
 def _is_big(fields: dict[str, str]) -> bool:
@@ -78,4 +103,4 @@ def _is_big(fields: dict[str, str]) -> bool:
 
 
 def _truth(fields: dict[str, str], key: str, default: str = "False") -> bool:
-    return fields.get(key, default)[:1].upper() in ("T", "1", "Y")
+    return fields.get(key, default)[:1].upper() in ("T", "1")

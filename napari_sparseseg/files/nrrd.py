@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_sparseseg.errors import InputError
 from napari_sparseseg.files.formats import many_values
-from napari_sparseseg.files.headers import add_once, integers, lines, with_voxels
+from napari_sparseseg.files.headers import add_once, lines, numbers, sizes, with_voxels, word
 from napari_sparseseg.files.itk import geometry_of
 from napari_sparseseg.files.layout import Layout, open_regular, split_shape
 from napari_sparseseg.files.placing import ASSUMED_LPS, in_millimetres
@@ -41,17 +41,18 @@ def nrrd_layout(path: Path) -> Layout:
     with open_regular(path) as stream:
         fields = _fields(stream)
         start = stream.tell()
-    sizes = integers(fields["sizes"])
-    if len(sizes) != int(fields["dimension"]):
-        raise ValueError("as many sizes as dimensions are needed")
-    axis = _frame_axis(fields, sizes, path.name)
-    grid = tuple(size for place, size in enumerate(sizes) if place != axis)
-    shape, frames = split_shape(grid if axis is None else (*grid, sizes[axis]), path.name)
+    counts = sizes(fields["sizes"], fields["dimension"])
+    axis = _frame_axis(fields, counts, path.name)
+    grid = tuple(count for place, count in enumerate(counts) if place != axis)
+    shape, frames = split_shape(grid if axis is None else (*grid, counts[axis]), path.name)
     affine, dtype, notes = _place(fields, shape, axis, path.name)
     dtype = dtype.newbyteorder(_byte_order(fields.get("endian", "").lower(), dtype.itemsize))
     layout = Layout(path, shape, dtype, affine, notes, start, frames=frames, interleaved=axis == 0)
     if int(fields.get("line skip", 0)):
-        raise ValueError("lines to skip before the voxels")
+        raise InputError(
+            f"{path.name} skips lines of text before its voxels, which is not read; save it again "
+            "as one .nrrd file."
+        )
     return with_voxels(
         replace(layout, packed=_PACKED.get(fields["encoding"].lower())),
         path,
@@ -85,12 +86,12 @@ def _fields(stream: BinaryIO) -> dict[str, str]:
     return fields
 
 
-def _frame_axis(fields: dict[str, str], sizes: tuple[int, ...], name: str) -> int | None:
+def _frame_axis(fields: dict[str, str], counts: tuple[int, ...], name: str) -> int | None:
     """Find the axis that counts frames, None if there is none."""
-    kinds = fields.get("kinds", "").lower().split() or ["???"] * len(sizes)
+    kinds = fields.get("kinds", "").lower().split() or ["???"] * len(counts)
     if any(kind not in (*_FRAME_KINDS, *_GRID_KINDS) for kind in kinds):
         raise InputError(many_values(name))
-    if len(sizes) < 4:
+    if len(counts) < 4:
         if any(kind in _FRAME_KINDS for kind in kinds):
             raise InputError(
                 f"{name} holds 2-D frames; choose a single 3-D scan (not a slice or a film)."
@@ -99,10 +100,10 @@ def _frame_axis(fields: dict[str, str], sizes: tuple[int, ...], name: str) -> in
     directions = _VECTOR.findall(fields.get("space directions", ""))
     marked = [place for place, kind in enumerate(kinds) if kind in _FRAME_KINDS]
     marked = marked or [place for place, vector in enumerate(directions) if vector == "none"]
-    axis = marked[0] if marked else len(sizes) - 1
-    if len(sizes) > 4 or len(marked) > 1 or axis not in (0, len(sizes) - 1):
+    axis = marked[0] if marked else len(counts) - 1
+    if len(counts) > 4 or len(marked) > 1 or axis not in (0, len(counts) - 1):
         raise InputError(
-            f"{name} has {len(sizes)} dimensions; choose a 3-D scan or one with frames along its "
+            f"{name} has {len(counts)} dimensions; choose a 3-D scan or one with frames along its "
             "first or last axis."
         )
     return axis
@@ -112,7 +113,7 @@ def _place(
     fields: dict[str, str], shape: tuple[int, int, int], axis: int | None, name: str
 ) -> tuple[np.ndarray, np.dtype, tuple[str, ...]]:
     """Return the affine to RAS mm, the dtype of the voxels and the notes."""
-    plain = {"type": fields["type"], "dimension": "3", "sizes": " ".join(map(str, shape))}
+    plain = {"type": word(fields["type"]), "dimension": "3", "sizes": " ".join(map(str, shape))}
     if "space directions" in fields:
         added, notes = _oriented(fields, axis, name)
     else:
@@ -155,10 +156,12 @@ def _unoriented(
         raise InputError(
             f"{name} does not give its voxel spacing; add it to its header or export it again."
         )
-    plain = {"spacings": " ".join(steps)}
-    for key in ("axis mins", "axis maxs", "centers"):  # which make the origin
+    plain = {"spacings": numbers(" ".join(steps), 3)}
+    for key in ("axis mins", "axis maxs"):  # which make the origin
         if key in fields:
-            plain[key] = " ".join(_without(fields[key].split(), axis))
+            plain[key] = numbers(" ".join(_without(fields[key].split(), axis)), 3)
+    if "centers" in fields:
+        plain["centers"] = " ".join(word(c) for c in _without(fields["centers"].split(), axis))
     return plain, [f"The file does not say how its axes lie in the patient; {ASSUMED_LPS}."]
 
 

@@ -110,6 +110,10 @@ def _sentences(path: Path) -> Iterator[str]:
         raise InputError(f"{path} may not be read; change its permissions.") from error
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist any more; choose it again.") from error
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read: {error.strerror or error}; check the disk or choose a copy."
+        ) from error
     except MemoryError as error:
         raise InputError(
             f"{path.name} does not fit into memory; crop or downsample it first."

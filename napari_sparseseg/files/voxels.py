@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from napari_sparseseg.errors import InputError
 from napari_sparseseg.files.formats import CHUNK
 from napari_sparseseg.files.layout import Layout, check_length, open_regular
 from napari_sparseseg.files.unpacking import Unpacked
@@ -32,8 +33,10 @@ def read_voxels(layout: Layout, frame: int, mapped: bool) -> np.ndarray:
 
     Raises
     ------
+    InputError
+        When the file changes meanwhile.
     EOFError, zlib.error, OSError, MemoryError
-        When the file is cut short, damaged, or changes meanwhile; or does not fit.
+        When the file is cut short, damaged or gone; or does not fit.
     """
     with open_regular(layout.file) as stream:
         before = _state(stream)
@@ -46,7 +49,10 @@ def read_voxels(layout: Layout, frame: int, mapped: bool) -> np.ndarray:
         if layout.packed:
             _finish(source, layout, frame)
         if _state(stream) != before:
-            raise OSError("the file changed while it was read")
+            raise InputError(
+                f"{layout.file.name} changed while it was read; wait until it is written, then "
+                "read it again."
+            )
     return values.reshape(layout.shape, order="F")
 
 
@@ -68,7 +74,7 @@ def _mappable(layout: Layout) -> bool:
 
 def _mapped(stream: BinaryIO, layout: Layout, frame: int) -> np.ndarray:
     offset = layout.start + _frame_start(layout, frame)
-    return np.memmap(stream, layout.dtype, "r", offset, layout.shape, order="F")
+    return np.memmap(stream, layout.dtype, "c", offset, layout.shape, order="F")
 
 
 def _result_dtype(layout: Layout) -> np.dtype:
@@ -88,7 +94,9 @@ def _values(source: BinaryIO, layout: Layout, frame: int) -> np.ndarray:
         piece = values[begin : begin + step]
         stored = np.empty(piece.size * together, layout.dtype)
         _fill(source, stored)
-        piece[:] = _scaled(stored[frame::together] if together > 1 else stored, layout.scaling)
+        one = stored[frame::together] if together > 1 else stored
+        with np.errstate(over="ignore", invalid="ignore"):  # infinity is judged with the values
+            piece[:] = _scaled(one, layout.scaling)
     return values
 
 
@@ -96,8 +104,7 @@ def _scaled(stored: np.ndarray, scaling: tuple[float, float]) -> np.ndarray:
     if scaling == (1.0, 0.0):
         return stored
     slope, intercept = scaling
-    with np.errstate(over="ignore", invalid="ignore"):  # infinity is judged with the values
-        return stored * np.float64(slope) + np.float64(intercept)
+    return stored * np.float64(slope) + np.float64(intercept)
 
 
 def _fill(source: BinaryIO, array: np.ndarray) -> None:
