@@ -87,14 +87,16 @@ def _chosen(layout: Layout, part: str, name: str) -> int:
     count = layout.frames
     if not part and count == 1:
         return 0
-    if part.isascii() and part.isdecimal() and 1 <= int(part) <= count:
-        return int(part) - 1
-    holds = f"{count} frames" if count > 1 else "a single frame"
+    keys = [str(n) for n in range(1, count + 1)]
+    if part in keys:
+        return keys.index(part)
     if part:
         raise InputError(
-            f"{name} holds {holds} and none that is called {part}; choose 1 to {count}."
+            f"{name} holds no frame of the name that was asked for; choose 1 to {count}."
         )
-    raise InputError(f"{name} holds {holds}, 1 to {count}; choose one of them as the part to read.")
+    raise InputError(
+        f"{name} holds {count} frames, 1 to {count}; choose one of them as the part to read."
+    )
 
 
 @contextmanager
