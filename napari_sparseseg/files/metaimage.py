@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from napari_sparseseg.errors import InputError
 from napari_sparseseg.files.headers import add_once, lines, numbers, sizes, with_voxels, word
@@ -53,7 +53,7 @@ def metaimage_layout(path: Path) -> Layout:
     # Every other program leaves it out as well: it belongs to a transform that is not there.
     if any(map(float, fields.get("CenterOfRotation", "0").split())):
         notes += ("The centre of rotation that the file names was left out, as ITK does.",)
-    dtype = dtype.newbyteorder(">" if _is_big(fields) else "<")
+    dtype = dtype.newbyteorder(_byte_order(fields))
     packed = _truth(fields, "CompressedData") if _truth(fields, "BinaryData", "True") else None
     layout = Layout(path, shape, dtype, affine, notes, start, packed=packed, frames=frames)
     data_file = fields[_LAST]
@@ -98,8 +98,12 @@ def _plain_header(fields: dict[str, str], counts: tuple[int, ...]) -> str:
     return "".join(f"{key} = {value}\n" for key, value in plain.items())
 
 
-def _is_big(fields: dict[str, str]) -> bool:
-    return _truth(fields, "BinaryDataByteOrderMSB") or _truth(fields, "ElementByteOrderMSB")
+def _byte_order(fields: dict[str, str]) -> Literal["<", ">"]:
+    names = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
+    orders = {_truth(fields, name) for name in names if name in fields} or {False}
+    if len(orders) > 1:
+        raise ValueError("the header gives two orders of bytes")
+    return ">" if orders.pop() else "<"
 
 
 def _truth(fields: dict[str, str], key: str, default: str = "False") -> bool:
