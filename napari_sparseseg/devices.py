@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 
+import psutil
 import torch
 
-from napari_sparseseg.errors import DeviceError, OutOfMemory
+from napari_sparseseg.errors import DeviceError
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -113,31 +112,6 @@ def synchronise(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-@contextmanager
-def memory_errors() -> Iterator[None]:
-    """Turn an exhausted GPU into a sentence.
-
-    Raises
-    ------
-    OutOfMemory
-        If the GPU ran out of memory; what it held for nobody is given back.
-    """
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        torch.cuda.empty_cache()
-        raise OutOfMemory(
-            "The graphics card ran out of memory; close other programs that use it or choose "
-            "the CPU."
-        ) from error
-
-
-def release_memory() -> None:
-    """Give back the memory of graphics cards that nothing uses any more."""
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
 def device_memory(name: str) -> dict[str, int | None]:
     """Return the memory of a processor in MB, None for that of the CPU.
 
@@ -173,7 +147,9 @@ class PeakMemory:
         self.device = device
         if device.startswith("cuda"):
             torch.cuda.reset_peak_memory_stats(device)
+            self.start = torch.cuda.memory_allocated(device) / 2**20
             return
+        self.start = psutil.Process().memory_info().rss / 2**20
         try:
             with open("/proc/self/clear_refs", "w") as file:
                 file.write("5")
@@ -190,6 +166,10 @@ class PeakMemory:
             return int(line.split()[1]) / 2**10
         except (OSError, StopIteration):
             return _lifetime_peak()
+
+    def added_megabytes(self) -> float:
+        """Return by how much the peak exceeds what was held when this object was made."""
+        return self.megabytes() - self.start
 
 
 def _lifetime_peak() -> float:

@@ -30,6 +30,7 @@ def make_report(
     gmacs: dict[str, float],
     seconds: dict[str, float],
     peak_memory_mb: float,
+    memory: dict[str, Any],
 ) -> dict[str, Any]:
     """Collect what a run did.
 
@@ -56,6 +57,10 @@ def make_report(
         Seconds of each part; the total is added.
     peak_memory_mb : float
         Largest memory of the run: of the GPU if one was used, else of the process.
+    memory : dict
+        "estimate_mb" before the run and "peak_mb" measured, both without what was there before it;
+        "budget_mb", what it was allowed to take; "steps", sentences about what was given up for
+        want of memory.
 
     Returns
     -------
@@ -85,6 +90,10 @@ def make_report(
             **{key: round(value, 4) for key, value in seconds.items()},
         },
         "peak_memory_mb": round(peak_memory_mb, 1),
+        "memory": {
+            key: round(value, 1) if isinstance(value, float) else value
+            for key, value in memory.items()
+        },
         "classes": {
             name: {"voxels": int(count), "millilitres": round(int(count) * millilitres, 3)}
             for name, count in zip(info.classes[1:], counts[1:], strict=True)

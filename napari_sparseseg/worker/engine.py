@@ -108,9 +108,9 @@ class Engine:
         self.forget()
         self._segmenter = None
         if loaded:
-            from napari_sparseseg.devices import release_memory
+            from napari_sparseseg.exhaustion import release_cards
 
-            release_memory()
+            release_cards()
         return {}
 
     def _opened(self) -> Session:

@@ -87,6 +87,7 @@ def make_result(labels: np.ndarray, setting: float, trace: TokenTrace | None) ->
         gmacs={"run": 12.5, "dense": 50.0, "encoder": 3.0, "encoder_dense": 30.0},
         seconds={"preprocess": 1.0, "first_stage": 0.25, "sparse_network": 2.0, "restore": 0.5},
         peak_memory_mb=1234.0,
+        memory={"budget_mb": 2048.0, "estimate_mb": 300.25, "peak_mb": 120.0, "steps": []},
     )
     return Segmentation(volume(labels), CLASSES, COLORS, report, trace)
 

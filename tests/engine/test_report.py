@@ -37,6 +37,7 @@ def report(tiny_models: dict[str, ModelInfo]) -> dict[str, Any]:
         gmacs={"run": 1.23456, "dense": 2.0},
         seconds={"first": 0.25, "second": 1.5},
         peak_memory_mb=123.456,
+        memory={"budget_mb": 2048.0, "estimate_mb": 300.25, "peak_mb": 120.0, "steps": []},
     )
 
 
