@@ -75,7 +75,7 @@ class Segmenter:
         self.device = resolve_device(device)
         self.dtype = resolve_precision(precision, self.device)
         self.sha256 = self.info.sha256 or checksum(self.info.path)
-        self.means, self.overlap = means, overlap
+        self.seed, self.means, self.overlap = seed, means, overlap
         network = load_network(self.info)
         if self.sparsifier != self.info.method:
             network.sparsifier = make_control(self.sparsifier, network.sparsifier, seed)

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from napari_sparseseg.errors import Cancelled
+from napari_sparseseg.weights import DEFAULT_MODEL
 
 ScanArgument = Annotated[
     Path,
@@ -26,6 +27,7 @@ ModelOption = Annotated[
     typer.Option(
         metavar="NAME|PATH",
         help="A model that 'sparseseg models' lists, or the path of a .safetensors file.",
+        show_default=DEFAULT_MODEL,
     ),
 ]
 DeviceOption = Annotated[
