@@ -198,22 +198,20 @@ class RunRecord:
                 "where it is, or leave --from-report out and give its settings as options."
             ) from error
 
-    def changes(self, device: str) -> list[str]:
-        """List what is not as it was and can change labels, "torch 2.8.0, here 2.9.1".
+    def changes(self, report: Mapping[str, Any]) -> list[str]:
+        """List what is not as it was and can change labels: "torch was 2.8.0 and is 2.9.1 now".
 
         Parameters
         ----------
-        device : str
-            The device of the repetition.
+        report : mapping
+            The report of the repetition.
         """
-        from napari_sparseseg.report import computer, versions
-
         before = {**self.versions, **self.computer}
-        here = {**versions(), **{key: str(value) for key, value in computer(device).items()}}
+        now = {**report["versions"], **report["computer"]}
         return [
-            f"{name} {before.get(name, 'unknown')}, here {here[name]}"
-            for name in here
-            if before.get(name) != here[name]
+            f"{name} was {before.get(name, 'unknown')} and is {value} now"
+            for name, value in now.items()
+            if before.get(name) != str(value)
         ]
 
     def check_scan(self, scan: Volume, *, other_scan: bool = False) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,8 +54,8 @@ class Repeated:
 
         return cls(RunRecord.read(report), other_scan)
 
-    def check(self, volume: Volume, device: str) -> None:
-        """Refuse a scan that the report is not of, and note what else is not as it was.
+    def check(self, volume: Volume) -> None:
+        """Refuse a scan that the report is not of.
 
         Raises
         ------
@@ -64,15 +63,11 @@ class Repeated:
             If it is another scan and none was asked for, or cannot be segmented.
         """
         self.record.check_scan(volume.validated(), other_scan=self.other_scan)
-        if changes := self.record.changes(device):
-            print(
-                f"sparseseg: the report was made with {'; '.join(changes)}: labels may differ in "
-                "single voxels.",
-                file=sys.stderr,
-            )
 
     def tell(self, result: Segmentation) -> int:
         """Print how the repetition ended, and return the exit code."""
         outcome = self.record.outcome(result.report["checksums"])
         print(f"Repeated {_OUTCOMES[outcome]}")
+        if changes := self.record.changes(result.report):
+            print(f"Changed  {'; '.join(changes)}")
         return EXIT_DIFFERS if outcome == "differs" else 0

@@ -138,7 +138,7 @@ def _segment(scan: Path, outputs: Outputs, asked: Asked, repeated: Repeated | No
         progress(0, 1, "Reading the scan")
         volume = read_volume(scan)
         if repeated is not None:
-            repeated.check(volume, segmenter.device)
+            repeated.check(volume)
         with segmenter.open(volume, progress) as session:
             result = session.run(settings.setting, progress)
             inspection = _inspect(session, result, progress) if outputs.has_page else None
