@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import time
 from functools import cache
 
@@ -104,6 +105,19 @@ def _product_time(dtype: torch.dtype) -> float:
         torch.mm(a, b)
         trials.append(time.thread_time() - start)
     return min(trials)
+
+
+def processor_name(device: str) -> str:
+    """Return what decides how a processor rounds: the graphics card, or the CPU's instructions.
+
+    Parameters
+    ----------
+    device : str
+        A resolved device.
+    """
+    if device.startswith("cuda"):
+        return f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}"
+    return f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def synchronise(device: str) -> None:

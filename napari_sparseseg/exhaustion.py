@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from napari_sparseseg.errors import OutOfMemory
 
@@ -85,5 +85,7 @@ def giving_back() -> Iterator[None]:
 def release_cards() -> None:
     """Give back the memory of graphics cards that nothing uses any more."""
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    # a card whose driver has failed says so again at every call: the error that is told is the first
+    with suppress(RuntimeError):
+        if torch is not None and torch.cuda.is_available():
+            torch.cuda.empty_cache()

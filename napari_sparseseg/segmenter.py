@@ -82,8 +82,7 @@ class Segmenter:
         self.device = resolve_device(device)
         self.dtype = resolve_precision(precision, self.device)
         self.sha256 = self.info.sha256 or checksum(self.info.path)
-        self.means, self.overlap = means, overlap
-        self.seed = seed
+        self.seed, self.means, self.overlap = seed, means, overlap
         with giving_back():
             self.network = self.network_on(self.device)
 
@@ -100,6 +99,11 @@ class Segmenter:
             network.sparsifier = make_control(self.sparsifier, network.sparsifier, self.seed)
         network.to_precision(self.dtype)
         return network.to(device)
+
+    @property
+    def memory_gb(self) -> float | None:
+        """The most that a run may take (GB), None for a share of what is free."""
+        return self.budget.gigabytes
 
     @property
     def precision(self) -> str:

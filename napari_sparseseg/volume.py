@@ -41,12 +41,15 @@ class Volume:
     affine : numpy.ndarray
         Matrix (4, 4), float64: voxel index (i, j, k, 1) to millimetres right, anterior, superior.
     name : str
-        Name for layers, reports and messages.
+        Name for layers and messages.
+    notes : tuple of str
+        Sentences about how it was read that a user should know.
     """
 
     data: np.ndarray
     affine: np.ndarray
     name: str = "volume"
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", np.asarray(self.data))
