@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ from napari_sparseseg.progress import CancelToken, Progress, silent
 from napari_sparseseg.recorder import Recorder
 from napari_sparseseg.report import make_report
 from napari_sparseseg.scores import PatchScores
+from napari_sparseseg.steady import steady
 from napari_sparseseg.tokens import TokenGrid, TokenTrace
 from napari_sparseseg.volume import Volume
 
@@ -141,6 +143,12 @@ class Session:
         if self.segmenter.device.startswith("cuda"):
             torch.cuda.empty_cache()
 
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """What all work of the network is done in."""
+        with torch.inference_mode(), memory_errors(), steady(self.segmenter.device):
+            yield
+
     def _check_open(self) -> None:
         if not self.calls:
             raise InputError("This session was closed; open the volume again.")
@@ -170,7 +178,7 @@ class Session:
         network, means = self.segmenter.network, self.segmenter.means
         config = network.config
         calls: list[_Call] = []
-        with torch.inference_mode(), memory_errors():
+        with self._computing():
             for places in self._packed():
                 cancel.raise_if_cancelled()
                 done = sum(len(call.places) for call in calls)
@@ -264,7 +272,7 @@ class Session:
         setting = self._usable(setting)
         start = time.perf_counter()
         recorder = Recorder(self.grid, self.segmenter.network, self.segmenter.means.trace)
-        with torch.inference_mode(), memory_errors():
+        with self._computing():
             scores = self._encode_and_decode(setting, recorder, progress, cancel)
             recorder.add_confidence(scores)
             network_seconds = time.perf_counter() - start
@@ -304,7 +312,7 @@ class Session:
         """
         setting = self._usable(setting)
         recorder = Recorder(self.grid, self.segmenter.network, observe=False)
-        with torch.inference_mode(), memory_errors():
+        with self._computing():
             return self._encode_and_decode(setting, recorder, silent, CancelToken())
 
     def _usable(self, setting: float | None) -> float:
