@@ -68,6 +68,7 @@ class Segmenter:
         seed: int = 0,
         means: Means = ALL_MEANS,
         overlap: float = OVERLAP,
+        memory_gb: float | None = None,
     ) -> None:
         self.info = model if isinstance(model, ModelInfo) else find_model(model)
         self.sparsifier = sparsifier or self.info.method
@@ -75,7 +76,7 @@ class Segmenter:
         self.device = resolve_device(device)
         self.dtype = resolve_precision(precision, self.device)
         self.sha256 = self.info.sha256 or checksum(self.info.path)
-        self.means, self.overlap = means, overlap
+        self.means, self.overlap, self.memory_gb = means, overlap, memory_gb
         network = load_network(self.info)
         if self.sparsifier != self.info.method:
             network.sparsifier = make_control(self.sparsifier, network.sparsifier, seed)

@@ -42,15 +42,19 @@ class Volume:
         Matrix (4, 4), float64: voxel index (i, j, k, 1) to millimetres right, anterior, superior.
     name : str
         Name for layers, reports and messages.
+    notes : tuple of str
+        What a user should know about how the volume was read, one sentence each.
     """
 
     data: np.ndarray
     affine: np.ndarray
     name: str = "volume"
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", np.asarray(self.data))
         object.__setattr__(self, "affine", np.asarray(self.affine, dtype=np.float64))
+        object.__setattr__(self, "notes", tuple(self.notes))
 
     @property
     def shape(self) -> tuple[int, ...]:

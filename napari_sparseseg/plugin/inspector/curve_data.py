@@ -48,7 +48,7 @@ class Packed:
         voxels = np.ascontiguousarray(labels.data.transpose(order))
         empty = replace(labels, data=np.empty((0, 0, 0), labels.data.dtype))
         return cls(
-            replace(result, labels=empty), voxels.shape, order, zlib.compress(voxels, _FASTEST)
+            replace(result, labels=empty), voxels.shape, order, zlib.compress(voxels.data, _FASTEST)
         )
 
     def unpacked(self) -> Segmentation:
