@@ -383,6 +383,8 @@ class SparseSegDock(ClosingWidget):
         for event in self._events:
             event.disconnect(self._offer_images)
         self._inspector.close()
+        self.view.pointer.let_go()
+        self._images.results.clear()
 
 
 def open_dock(viewer: napari.Viewer) -> SparseSegDock:
