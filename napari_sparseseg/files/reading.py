@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
 from napari_sparseseg.errors import InputError
 from napari_sparseseg.files.analyze import pair_layout
 from napari_sparseseg.files.formats import PAIR_SUFFIXES, READABLE, image_suffix
@@ -18,7 +16,7 @@ from napari_sparseseg.files.nifti import nifti_layout
 from napari_sparseseg.files.nrrd import nrrd_layout
 from napari_sparseseg.files.parts import Part
 from napari_sparseseg.files.voxels import read_voxels
-from napari_sparseseg.volume import Volume
+from napari_sparseseg.volume import Volume, spacing_of
 
 _JUDGES = {
     **dict.fromkeys((".nii", ".nii.gz"), nifti_layout),
@@ -69,7 +67,7 @@ def frames(path: Path) -> tuple[Part, ...]:
     """List the frames of a file; see `napari_sparseseg.files.parts`."""
     with _sentences(path) as suffix:
         layout = _judged(path, suffix)
-    spacing = " x ".join(f"{step:.3g}" for step in np.linalg.norm(layout.affine[:3, :3], axis=0))
+    spacing = " x ".join(f"{step:.3g}" for step in spacing_of(layout.affine))
     size = " x ".join(map(str, layout.shape))
     return tuple(
         Part(str(n), f"frame {n} of {layout.frames}, {size} voxels of {spacing} mm")

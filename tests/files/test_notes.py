@@ -113,6 +113,23 @@ def test_unknown_units_are_millimetres(tmp_path: Path, unit: int) -> None:
     assert volume.notes == ()
 
 
+def test_what_nibabel_mends_is_told_to_nobody(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = nifti(tmp_path / "scan.nii", STRAIGHT, None, pixdim=[3, 1, 2, 3, 0, 0, 0, 0])
+    content = bytearray(path.read_bytes())
+    content[:4] = bytes(4)  # the length of the header
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read_volume(path).affine, STRAIGHT)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_code_that_is_none_leaves_the_spacing_to_decide(tmp_path: Path) -> None:
+    path = nifti(tmp_path / "scan.nii", STRAIGHT, None, sform_code=77)
+    assert read_volume(path).spacing == (1, 2, 3)
+    refused(nifti(path, STRAIGHT, None, sform_code=77, pixdim=[1, 1, 0, 3, 0, 0, 0, 0]), "spacing")
+
+
 def test_free_text_of_a_header_gets_nowhere(tmp_path: Path) -> None:
     """It often holds the name of the patient."""
     path = nifti(
