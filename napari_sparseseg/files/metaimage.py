@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+import numpy as np
+
 from napari_sparseseg.errors import InputError
 from napari_sparseseg.files.headers import add_once, lines, numbers, sizes, with_voxels, word
 from napari_sparseseg.files.itk import geometry_of
@@ -42,28 +44,33 @@ def metaimage_layout(path: Path) -> Layout:
         start = stream.tell()
     counts = sizes(fields["DimSize"], fields["NDims"])
     shape, frames = split_shape(counts, path.name)
+    affine, dtype, notes = _place(fields, counts, shape, path.name)
+    packed = _truth(fields, "CompressedData") if _truth(fields, "BinaryData", "True") else None
+    dtype = dtype.newbyteorder(_byte_order(fields))
+    layout = Layout(path, shape, dtype, affine, notes, start, packed=packed, frames=frames)
+    data_file, skip = fields[_LAST], int(fields.get("HeaderSize", 0))
+    local = data_file.upper() == "LOCAL"
+    if not data_file or (local and skip > 0):
+        raise ValueError("the header does not say where the voxels lie")
+    return with_voxels(layout, path, "" if local else data_file, skip)
+
+
+def _place(
+    fields: dict[str, str], counts: tuple[int, ...], shape: tuple[int, int, int], name: str
+) -> tuple[np.ndarray, np.dtype, tuple[str, ...]]:
+    """Return the affine to RAS mm, the dtype of the voxels and the notes."""
     if not any(key in fields for key in _SPACINGS):  # ITK would take 1 mm
         raise InputError(
-            f"{path.name} does not give its voxel spacing; add it to its header or export it again."
+            f"{name} does not give its voxel spacing; add it to its header or export it again."
         )
-    affine, dtype = geometry_of(_plain_header(fields, counts), ".mha", shape, path.name)
-    affine, notes = in_millimetres(affine, [fields.get("DistanceUnits", "")], path.name)
+    affine, dtype = geometry_of(_plain_header(fields, counts), ".mha", shape, name)
+    affine, notes = in_millimetres(affine, [fields.get("DistanceUnits", "")], name)
     if not any(key in fields for key in _AXES):
         notes += (f"The file does not say how its axes lie in the patient; {ASSUMED_LPS}.",)
     # Every other program leaves it out as well: it belongs to a transform that is not there.
     if any(map(float, fields.get("CenterOfRotation", "0").split())):
         notes += ("The centre of rotation that the file names was left out, as ITK does.",)
-    dtype = dtype.newbyteorder(_byte_order(fields))
-    packed = _truth(fields, "CompressedData") if _truth(fields, "BinaryData", "True") else None
-    layout = Layout(path, shape, dtype, affine, notes, start, packed=packed, frames=frames)
-    data_file = fields[_LAST]
-    if not data_file:
-        raise ValueError("the header names no file of voxels")
-    local = data_file.upper() == "LOCAL"
-    skip = int(fields.get("HeaderSize", 0))
-    if local and skip > 0:
-        raise ValueError("a header of a length of its own")
-    return with_voxels(layout, path, "" if local else data_file, skip)
+    return affine, dtype, notes
 
 
 def _fields(stream: BinaryIO) -> dict[str, str]:
