@@ -184,15 +184,16 @@ def test_the_voxels_of_a_pair_outside_the_folder_are_refused(tmp_path: Path) -> 
     refused(folder / "a.hdr", "outside its own folder")
 
 
+@pytest.mark.parametrize("name", ["below/a.raw", "./below/../a.raw", "list.raw", "50 %.raw"])
 @pytest.mark.parametrize("suffix", [".nhdr", ".mhd"])
-def test_voxels_in_a_folder_below_are_read(tmp_path: Path, suffix: str) -> None:
+def test_voxels_in_the_folder_or_below_are_read(tmp_path: Path, suffix: str, name: str) -> None:
     (tmp_path / "below").mkdir()
     values = np.arange(24, dtype="<i2")
-    (tmp_path / "below" / "a.raw").write_bytes(values.tobytes())
+    (tmp_path / name).write_bytes(values.tobytes())
     if suffix == ".nhdr":
-        path = nrrd_file(tmp_path / "a.nhdr", "spacings: 1 1 1", "data file: ./below/a.raw")
+        path = nrrd_file(tmp_path / "a.nhdr", "spacings: 1 1 1", f"data file: {name}")
     else:
-        path = metaimage_file(tmp_path / "a.mhd", "ElementDataFile = below/a.raw")
+        path = metaimage_file(tmp_path / "a.mhd", f"ElementDataFile = {name}")
     np.testing.assert_array_equal(read_volume(path).data.ravel(order="F"), values)
 
 
