@@ -33,6 +33,7 @@ _KNOWN = (
     "ElementType",
     "HeaderSize",
     "NDims",
+    "ObjectType",
     _LAST,
 )
 
@@ -42,6 +43,8 @@ def metaimage_layout(path: Path) -> Layout:
     with open_regular(path) as stream:
         fields = _fields(stream)
         start = stream.tell()
+    if fields.get("ObjectType", "Image") != "Image":
+        raise ValueError("the file holds no image")
     counts = sizes(fields["DimSize"], fields["NDims"])
     shape, frames = split_shape(counts, path.name)
     affine, dtype, notes = _place(fields, counts, shape, path.name)
@@ -50,7 +53,7 @@ def metaimage_layout(path: Path) -> Layout:
     layout = Layout(path, shape, dtype, affine, notes, start, packed=packed, frames=frames)
     data_file, skip = fields[_LAST], int(fields.get("HeaderSize", 0))
     local = data_file.upper() == "LOCAL"
-    if not data_file or (local and skip > 0):
+    if local and skip > 0:
         raise ValueError("the header does not say where the voxels lie")
     return with_voxels(layout, path, "" if local else data_file, skip)
 
@@ -78,7 +81,9 @@ def _fields(stream: BinaryIO) -> dict[str, str]:
     fields: dict[str, str] = {}
     for line in lines(stream):
         key, *value = (text.strip() for text in re.split("[=:]", line, maxsplit=1))
-        if key in _KNOWN and value:  # the rest is free text
+        if key and (not value or not value[0]):  # ITK would read the next line as its value
+            raise ValueError("a line of the header is no field")
+        if key in _KNOWN:  # the rest is free text
             add_once(fields, key, value[0])
         if key == _LAST:
             return fields

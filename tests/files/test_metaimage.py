@@ -158,5 +158,17 @@ def test_voxels_as_text_are_refused(tmp_path: Path) -> None:
 
 def test_free_text_is_passed_over(tmp_path: Path) -> None:
     path = metaimage_file(tmp_path / "scan.mha", "0008|0060 = MR", "Comment = a = b: c")
-    path.write_bytes(path.read_bytes().replace(b"NDims", b"no field at all\nNDims"))
     assert read_volume(path).shape == (2, 3, 4)
+
+
+@pytest.mark.parametrize("line", [b"Comm", b"CenterOfRotation =", b"CenterOfRotation = "])
+@pytest.mark.parametrize("place", [b"NDims", b"TransformMatrix"])
+def test_a_line_without_a_value_is_refused(tmp_path: Path, place: bytes, line: bytes) -> None:
+    """ITK would take the line behind it as its value, and do without that one."""
+    path = metaimage_file(tmp_path / "scan.mha")
+    path.write_bytes(path.read_bytes().replace(place, line + b"\n" + place))
+    refused(path, "cannot be read")
+
+
+def test_another_object_is_refused(tmp_path: Path) -> None:
+    refused(metaimage_file(tmp_path / "scan.mha", "ObjectType = Tube"), "cannot be read")

@@ -51,6 +51,20 @@ def test_nameless_spaces_are_told(tmp_path: Path, space: str) -> None:
     assert volume.orientation == "LPS"
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ("space: left-pos", DIRECTIONS),
+        ("space: ", DIRECTIONS),
+        (DIRECTIONS,),
+        ("spaec: LPS", "spacings: 1 2 3"),
+        ("spacings: 1 2 3", "kinds: domain domain"),
+    ],
+)
+def test_damaged_names_are_refused(tmp_path: Path, fields: tuple[str, ...]) -> None:
+    refused(nrrd_file(tmp_path / "scan.nrrd", *fields), "cannot be read")
+
+
 def test_a_mirrored_space_is_refused(tmp_path: Path) -> None:
     path = nrrd_file(tmp_path / "scan.nrrd", "space: 3D-left-handed", DIRECTIONS)
     refused(path, "mirrored space")
