@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_sparseseg.errors import InputError
+from napari_sparseseg.errors import ChoiceNeeded, InputError
 from napari_sparseseg.files.dicom_geometry import NoGridError, Stack, normal_of, stack
 from napari_sparseseg.files.dicom_groups import Group, groups
 from napari_sparseseg.files.dicom_headers import Frame, dicom_files, read_frames
@@ -345,10 +345,10 @@ def _chosen(path: Path, found: Sequence[DicomSeries], part: str) -> DicomSeries:
         for series in found:
             if series.part.key == part:
                 return series
-        raise InputError(f"{path} holds no series '{part}'; choose one of: {listed}.")
+        raise ChoiceNeeded(f"{path} holds no series '{part}'; choose one of: {listed}.")
     usable = [series for series in found if not series.part.problem]
     if len(usable) > 1:
-        raise InputError(f"{path} holds {len(usable)} series; choose one of: {listed}.")
+        raise ChoiceNeeded(f"{path} holds {len(usable)} series; choose one of: {listed}.")
     return usable[0] if usable else found[0]
 
 

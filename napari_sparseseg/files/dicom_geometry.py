@@ -60,15 +60,14 @@ def normal_of(frame: Frame) -> np.ndarray:
         raise NoGridError(
             "does not say where its slices lie in the patient; choose a series of scanned slices"
         )
-    along_row, along_column = np.reshape(frame.orientation, (2, 3))
-    lengths = np.linalg.norm((along_row, along_column), axis=1)
-    if abs(lengths - 1).max() > _PERPENDICULAR or abs(along_row @ along_column) > _PERPENDICULAR:
+    along = np.reshape(np.array(frame.orientation), (2, 3))
+    if abs(along @ along.T - np.eye(2)).max() > _PERPENDICULAR:
         raise NoGridError(
             "has row and column directions that are not at right angles; export it again"
         )
     if min(frame.spacing) <= 0:
         raise NoGridError("has a zero or negative pixel spacing; correct it in its headers")
-    normal = np.cross(along_row, along_column)
+    normal = np.cross(*along)
     return normal / np.linalg.norm(normal)
 
 
@@ -154,9 +153,9 @@ def _check_straight(positions: np.ndarray, step: np.ndarray, first: Frame) -> No
             "rectangular grid first"
         )
     line = positions[0] + np.arange(len(positions))[:, None] * step
-    aside = (positions - line) @ np.reshape(first.orientation, (2, 3)).T
-    allowed = max(UNEVEN * across, UNEVEN * min(first.spacing or (0,)))
-    if abs(aside).max() > allowed:
+    aside = positions - line
+    aside -= (aside @ normal)[:, None] * normal
+    if abs(aside).max() > UNEVEN * across:
         raise NoGridError(
             f"has slices that are shifted sideways against each other by up to "
             f"{abs(aside).max():.2g} mm; resample it to a rectangular grid first"
@@ -181,10 +180,11 @@ def _disagreement(frame: Frame, step: float) -> list[str]:
 def _affine(first: Frame, step: np.ndarray) -> np.ndarray:
     assert first.spacing is not None and first.position is not None  # normal_of has seen to it
     between_rows, between_columns = first.spacing
-    along_row, along_column = np.reshape(first.orientation, (2, 3))
+    along = np.reshape(np.array(first.orientation), (2, 3))
+    along /= np.linalg.norm(along, axis=1, keepdims=True)
     affine = np.eye(4)
-    affine[:3, 0] = _LPS_TO_RAS * along_row / np.linalg.norm(along_row) * between_columns
-    affine[:3, 1] = _LPS_TO_RAS * along_column / np.linalg.norm(along_column) * between_rows
+    affine[:3, 0] = _LPS_TO_RAS * along[0] * between_columns
+    affine[:3, 1] = _LPS_TO_RAS * along[1] * between_rows
     affine[:3, 2] = _LPS_TO_RAS * step
     affine[:3, 3] = _LPS_TO_RAS * first.position
     return affine

@@ -150,8 +150,8 @@ def _by_mark(frames: Sequence[Frame], index: int) -> list[list[Frame]]:
     return [divided[value] for value in sorted(divided, key=_sortable)]
 
 
-def _sortable(value: object) -> tuple[int, object]:
-    return ((None, float, tuple).index(None if value is None else type(value)), value or 0)  # type: ignore[arg-type]
+def _sortable(value: object) -> tuple[str, object]:
+    return type(value).__name__, 0 if value is None else value
 
 
 def _is_consistent(mark: str, divided: list[list[Frame]], places: int) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_sparseseg.errors import InputError
+from napari_sparseseg.errors import ChoiceNeeded, InputError
 from napari_sparseseg.files.analyze import pair_layout
 from napari_sparseseg.files.formats import PAIR_SUFFIXES, READABLE, image_suffix
 from napari_sparseseg.files.layout import Layout, check_length
@@ -114,10 +114,12 @@ def _chosen(layout: Layout, part: str, name: str) -> int:
         return int(part) - 1
     holds = f"{count} frames" if count > 1 else "a single frame"
     if part:
-        raise InputError(
+        raise ChoiceNeeded(
             f"{name} holds {holds} and none that is called {part}; choose 1 to {count}."
         )
-    raise InputError(f"{name} holds {holds}, 1 to {count}; choose one of them as the part to read.")
+    raise ChoiceNeeded(
+        f"{name} holds {holds}, 1 to {count}; choose one of them as the part to read."
+    )
 
 
 @contextmanager
