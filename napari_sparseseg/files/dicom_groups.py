@@ -56,7 +56,7 @@ def groups(frames: Sequence[Frame], same_pixels: Same) -> list[Group]:
     -------
     list of Group
     """
-    found: list[Group] = []
+    found: list[list[Group]] = []
     kinds: dict[tuple[object, ...], list[Frame]] = defaultdict(list)
     for frame in frames:
         kinds[_kind(frame)].append(frame)
@@ -64,11 +64,11 @@ def groups(frames: Sequence[Frame], same_pixels: Same) -> list[Group]:
         try:
             normal_of(kind[0])
         except NoGridError as problem:
-            found.append(Group(tuple(kind), problem=str(problem)))
+            found.append([Group(tuple(kind), problem=str(problem))])
             continue
-        for alike in _one_orientation(kind):
-            found += _one_place_each(alike, same_pixels)
-    return sorted(found, key=lambda group: min(frame.instance for frame in group.frames))
+        found += [_one_place_each(alike, same_pixels) for alike in _one_orientation(kind)]
+    found.sort(key=lambda alike: min(f.instance for group in alike for f in group.frames))
+    return [group for alike in found for group in alike]
 
 
 def _kind(frame: Frame) -> tuple[object, ...]:
@@ -92,10 +92,10 @@ def _one_orientation(frames: list[Frame]) -> list[list[Frame]]:
 
 
 def _one_place_each(frames: list[Frame], same_pixels: Same) -> list[Group]:
-    kept: dict[tuple[str, int], Frame] = {}
+    kept: dict[object, Frame] = {}
     copies = []
     for frame in frames:
-        first = kept.setdefault((frame.uid or str(frame.path), frame.index), frame)
+        first = kept.setdefault((frame.uid or frame.path, frame.index, frame.position), frame)
         if first is not frame:
             copies.append((first, frame))
     found = _apart(Group(tuple(kept.values())), same_pixels)
