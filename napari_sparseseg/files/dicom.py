@@ -318,10 +318,12 @@ def _fill(data: np.ndarray, padded: np.ndarray, first: Frame) -> list[str]:
     """Give padding the value of air, or the smallest value of the scan."""
     if not padded.size:
         return []
+    voxels = data.reshape(-1)
+    voxels[padded] = data.max()  # so that the smallest value is that of another voxel
     value, what = (AIR, "air") if first.modality == "CT" else (data.min(), "the smallest value")
-    data.reshape(-1)[padded] = value
-    voxels = "1 voxel lies" if padded.size == 1 else f"{padded.size} voxels lie"
-    return [f"{voxels} outside the field of view (padding) and became {value:g}, {what}."]
+    voxels[padded] = value
+    count = "1 voxel lies" if padded.size == 1 else f"{padded.size} voxels lie"
+    return [f"{count} outside the field of view (padding) and became {value:g}, {what}."]
 
 
 def _turn_over(data: np.ndarray, frames: Sequence[Frame]) -> list[str]:

@@ -27,6 +27,9 @@ MAX_DEPTH = 16
 MAX_INFLATED = 1 << 30
 """Bytes that one deflated file may unpack to."""
 
+DEFLATED = "1.2.840.10008.1.2.1.99"
+"""The transfer syntax of files that are packed as a whole."""
+
 MARKS = {
     "image type": ("FrameType", "ImageType"),
     "echo": ("EffectiveEchoTime", "EchoTime", "EchoNumbers"),
@@ -37,7 +40,6 @@ MARKS = {
 }
 """What may tell frames at one place apart, and the attributes that say it, the best one first."""
 
-_DEFLATED = "1.2.840.10008.1.2.1.99"
 _PREAMBLE = 128
 _KEYWORDS = (
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "InstanceNumber",
@@ -175,10 +177,10 @@ def check_deflated(path: Path) -> None:
     from pydicom.filereader import read_file_meta_info
 
     with open(path, "rb") as stream:
-        if _DEFLATED.encode() not in stream.read(1 << 12):
+        if DEFLATED.encode() not in stream.read(1 << 12):
             return
     meta = read_file_meta_info(path)
-    if meta.get("TransferSyntaxUID") != _DEFLATED:
+    if meta.get("TransferSyntaxUID") != DEFLATED:
         return
     unpacker, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
     with open(path, "rb") as stream:

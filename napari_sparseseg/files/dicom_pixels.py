@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sparseseg.files.codestreams import frame_size
-from napari_sparseseg.files.dicom_headers import Format, Frame, check_deflated
+from napari_sparseseg.files.dicom_headers import DEFLATED, Format, Frame, check_deflated
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -23,7 +23,7 @@ AIR = -1000
 NATIVE = {
     "1.2.840.10008.1.2": "Implicit VR Little Endian",
     "1.2.840.10008.1.2.1": "Explicit VR Little Endian",
-    "1.2.840.10008.1.2.1.99": "Deflated Explicit VR Little Endian",
+    DEFLATED: "Deflated Explicit VR Little Endian",
     "1.2.840.10008.1.2.2": "Explicit VR Big Endian",
 }
 """Transfer syntaxes whose pixels are not compressed by themselves."""
@@ -45,6 +45,7 @@ BY_GDCM = {
 }
 """Compressed ones that it does not, but GDCM inside SimpleITK."""
 
+_HEADERS = 1 << 16  # bytes of a compressed frame that may be no pixels
 _SHORT = np.iinfo(np.int16)
 _PIXEL_KEYWORDS = (
     "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation",
@@ -92,8 +93,7 @@ def read_slices(frames: Sequence[Frame]) -> tuple[np.ndarray, np.ndarray]:
     data : numpy.ndarray
         Values (slices, rows, columns), int16 where they are whole and fit, else float32.
     padded : numpy.ndarray
-        Flat indices of the voxels that are padding; `data` holds the smallest other value of
-        the same slice there.
+        Flat indices of the voxels that are padding; `data` holds another value there.
 
     Raises
     ------
@@ -137,7 +137,8 @@ def _decoded(path: Path, frames: Sequence[Frame]) -> Iterator[np.ndarray]:
 
     stored = frames[0].format
     if stored.syntax in NATIVE:
-        yield from iter_pixels(path, raw=True, indices=[frame.index for frame in frames])
+        source = dcmread(path) if stored.syntax == DEFLATED else path
+        yield from iter_pixels(source, raw=True, indices=[frame.index for frame in frames])
         return
     file = dcmread(path, specific_tags=list(_PIXEL_KEYWORDS))
     offsets = None
@@ -155,6 +156,9 @@ def _unpacked(packed: bytes, file: Dataset, stored: Format) -> np.ndarray:
     from pydicom.encaps import encapsulate
     from pydicom.pixels import pixel_array
 
+    # What is many times larger than its own pixels unpacks to many times more.
+    if len(packed) > 2 * stored.rows * stored.columns * stored.allocated // 8 + _HEADERS:
+        raise ValueError("the compressed frame is larger than its pixels")
     size = frame_size(packed)
     if size is not None and size != (stored.rows, stored.columns):
         raise ValueError("the compressed frame has another size than the header says")

@@ -139,6 +139,8 @@ def write_series(
         item.InstanceNumber = instance
         pixels(item, np.ascontiguousarray(data[:, :, k].T), stored)
         place(item, affine, k)
+        item.file_meta = FileMetaDataset()
+        item.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         if change is not None and change(k, item) is False:
             continue
         paths.append(save(item, folder / f"{names or shared.SeriesNumber}-{instance:04d}", syntax))
