@@ -159,6 +159,7 @@ def read_frames(path: Path) -> tuple[Frame, ...]:
         check_deflated(path)
         header = dcmread(path, stop_before_pixels=True, specific_tags=list(_KEYWORDS))
         if not {"Rows", "Columns", "BitsAllocated"} <= set(header.dir()):
+            _check_no_image(header)
             return ()
         syntax = str(header.file_meta.get("TransferSyntaxUID", ""))
         count = int(_number(header.get("NumberOfFrames")) or 1)
@@ -170,6 +171,15 @@ def read_frames(path: Path) -> tuple[Frame, ...]:
             _frame(path, index, count, syntax, (*_groups(place), *shared, header))
             for index, place in enumerate(places)
         )
+
+
+def _check_no_image(header: Dataset) -> None:
+    """Raise ``ValueError`` when an image lacks its size: pydicom takes a cut header as it is."""
+    from pydicom.uid import UID
+
+    kind = header.file_meta.get("MediaStorageSOPClassUID") or header.get("SOPClassUID") or ""
+    if not kind or "Image Storage" in UID(kind).name:
+        raise ValueError("the header is cut short")
 
 
 def check_deflated(path: Path) -> None:

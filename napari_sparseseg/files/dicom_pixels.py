@@ -137,6 +137,9 @@ def _decoded(path: Path, frames: Sequence[Frame]) -> Iterator[np.ndarray]:
 
     stored = frames[0].format
     if stored.syntax in NATIVE:
+        size = stored.rows * stored.columns * stored.allocated // 8 * frames[0].count
+        if stored.syntax != DEFLATED and path.stat().st_size < size:  # before memory is taken
+            raise EOFError("the pixels are cut short")
         source = dcmread(path) if stored.syntax == DEFLATED else path
         yield from iter_pixels(source, raw=True, indices=[frame.index for frame in frames])
         return
