@@ -150,7 +150,7 @@ def write_series(
 def write_enhanced(
     path: Path, data: np.ndarray, affine: np.ndarray = AXIAL, *, phases: int = 1
 ) -> Path:
-    """Write voxels (I, J, K) as one file with functional groups; a phase adds 1000 to the values."""
+    """Write voxels (I, J, K) as one file with functional groups; a phase adds 1000 to them."""
     item = header("MR", 5)
     item.SOPClassUID = EnhancedMRImageStorage
     planes = [(k, phase) for k in range(data.shape[2]) for phase in range(phases)]
@@ -164,7 +164,10 @@ def write_enhanced(
         position.ImagePositionPatient = sharing.ImagePositionPatient
         content.TemporalPositionIndex = phase + 1
         value.RescaleSlope, value.RescaleIntercept = k + 1, -5
-        frame.PlanePositionSequence, frame.FrameContentSequence = Items([position]), Items([content])
+        frame.PlanePositionSequence, frame.FrameContentSequence = (
+            Items([position]),
+            Items([content]),
+        )
         frame.PixelValueTransformationSequence = Items([value])
         frames.append(frame)
         measures.PixelSpacing = sharing.PixelSpacing

@@ -61,9 +61,7 @@ def test_what_is_no_slice_is_passed_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("length", [140, 200, 400, 700])
-def test_a_file_whose_header_is_cut_short_is_counted_in_a_note(
-    tmp_path: Path, length: int
-) -> None:
+def test_a_file_whose_header_is_cut_short_is_counted_in_a_note(tmp_path: Path, length: int) -> None:
     path = write_series(tmp_path, values())[0]
     (tmp_path / "damaged").write_bytes(path.read_bytes()[:length])
     (note,) = read_volume(tmp_path).notes

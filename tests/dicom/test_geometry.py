@@ -85,9 +85,7 @@ def test_any_oblique_series_in_any_order_agrees_with_itk(
 
     names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder))
     expected, mine = sitk.ReadImage(names), itk_image(volume)
-    np.testing.assert_array_equal(
-        sitk.GetArrayFromImage(mine), sitk.GetArrayFromImage(expected)
-    )
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(mine), sitk.GetArrayFromImage(expected))
     for name in ("Size", "Spacing", "Origin", "Direction"):
         np.testing.assert_allclose(
             getattr(mine, f"Get{name}")(), getattr(expected, f"Get{name}")(), atol=1e-4
@@ -107,9 +105,7 @@ def test_a_part_says_what_it_is_without_free_text(tmp_path: Path) -> None:
     ("axes", "word"),
     [((0, 1, 2), "axial"), ((1, 2, 0), "sagittal"), ((0, 2, 1), "coronal")],
 )
-def test_a_part_says_how_it_is_oriented(
-    tmp_path: Path, axes: tuple[int, ...], word: str
-) -> None:
+def test_a_part_says_how_it_is_oriented(tmp_path: Path, axes: tuple[int, ...], word: str) -> None:
     write_series(tmp_path / "even", values(), placed(np.eye(3)[:, list(axes)], (1, 1, 2)))
     assert only_part(tmp_path / "even").title.endswith(f", {word}")
     oblique = Rotation.from_euler("xyz", (9, 8, 7), degrees=True).as_matrix()
@@ -160,9 +156,7 @@ def test_uneven_slices_are_refused(tmp_path: Path, millimetres: float) -> None:
 
 @pytest.mark.parametrize("degrees", [1.0, 15.0, -22.5])
 @pytest.mark.parametrize("axis", [0, 1])
-def test_gantry_tilt_is_refused_with_its_angle(
-    tmp_path: Path, degrees: float, axis: int
-) -> None:
+def test_gantry_tilt_is_refused_with_its_angle(tmp_path: Path, degrees: float, axis: int) -> None:
     aside = np.eye(3)[axis] * 2.5 * np.tan(np.radians(degrees))
     write_series(tmp_path, values(), moved(aside))
     assert_refused(tmp_path, f"tilted by {abs(degrees):.1f} degrees")

@@ -190,6 +190,14 @@ def test_another_slice_at_a_place_is_refused(tmp_path: Path) -> None:
     assert_refused(tmp_path, "different slices at 1 place")
 
 
+def test_a_slice_that_cannot_be_compared_is_no_copy(tmp_path: Path) -> None:
+    shared = header()
+    path = write_series(tmp_path, values(), shared=shared)[4]
+    write_series(tmp_path, values(), shared=shared, change=lambda k, _: k == 4, names="again")
+    path.write_bytes(path.read_bytes()[:-20])
+    assert "different slices at 1 place" in only_part(tmp_path).problem
+
+
 def test_slices_of_one_identity_at_several_places_are_no_copies(tmp_path: Path) -> None:
     write_series(tmp_path, values(), change=always("SOPInstanceUID", generate_uid()))
     np.testing.assert_array_equal(read_volume(tmp_path).data, values())
@@ -221,9 +229,7 @@ def test_what_is_no_scan_is_listed_with_the_reason(
 
 def test_the_only_scan_beside_what_is_none_is_read(tmp_path: Path) -> None:
     write_series(tmp_path, values(), shared=header(number=1))
-    write_series(
-        tmp_path, values(), shared=header(number=2), change=always("SamplesPerPixel", 3)
-    )
+    write_series(tmp_path, values(), shared=header(number=2), change=always("SamplesPerPixel", 3))
     assert [bool(part.problem) for part in parts(tmp_path)] == [False, True]
     np.testing.assert_array_equal(read_volume(tmp_path).data, values())
 

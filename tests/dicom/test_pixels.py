@@ -141,7 +141,9 @@ def test_an_unreadable_syntax_is_refused_by_name(tmp_path: Path) -> None:
     assert_refused(tmp_path, "export it uncompressed")
 
 
-@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEGBaseline8Bit, JPEG2000Lossless])
+@pytest.mark.parametrize(
+    "syntax", [RLELossless, JPEGLSLossless, JPEGBaseline8Bit, JPEG2000Lossless]
+)
 def test_a_frame_of_another_size_than_its_header_is_refused(tmp_path: Path, syntax: str) -> None:
     """A few bytes may unpack to gigabytes."""
 
