@@ -141,6 +141,17 @@ def test_a_file_with_many_frames(tmp_path: Path, phases: int) -> None:
     assert [part.title for part in parts(tmp_path)] == [part.title for part in listed]
 
 
+def test_a_compressed_file_with_many_frames(tmp_path: Path) -> None:
+    path = write_enhanced(tmp_path / "enhanced.dcm", values(), phases=2)
+    plain = read_volume(path, part="5.2")
+    item = pydicom.dcmread(path)
+    item.compress(JPEGLSLossless, generate_instance_uid=False)
+    item.save_as(path)
+    packed = read_volume(path, part="5.2")
+    np.testing.assert_array_equal(packed.data, plain.data)
+    np.testing.assert_array_equal(packed.affine, plain.affine)
+
+
 def test_many_frames_without_places_are_refused(tmp_path: Path) -> None:
     path = write_enhanced(tmp_path / "enhanced.dcm", values())
     item = pydicom.dcmread(path)

@@ -15,9 +15,11 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.uid import (
     HTJ2KLossless,
+    JPEG2000,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
+    JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
     JPEGLSNearLossless,
@@ -38,7 +40,12 @@ from tests.dicom.series import (
 )
 
 BY_PYDICOM = (RLELossless, JPEGLSLossless)
-BY_ITK = {JPEG2000Lossless: "JPEG2000", JPEGLosslessSV1: "JPEG"}
+BY_ITK = {
+    JPEG2000Lossless: "JPEG2000",
+    JPEG2000: "JPEG2000",
+    JPEGLosslessSV1: "JPEG",
+    JPEGLossless: "JPEG",
+}
 
 
 def itk_frame(plane: np.ndarray, compressor: str, path: Path) -> bytes:
