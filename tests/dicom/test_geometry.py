@@ -133,9 +133,10 @@ def test_lost_slices_at_an_end_leave_a_shorter_scan(tmp_path: Path) -> None:
     np.testing.assert_array_equal(volume.data, data[:, :, 1:])
 
 
-def test_small_unevenness_is_noted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("k", [1, 3])
+def test_small_unevenness_is_noted(tmp_path: Path, k: int) -> None:
     data = values()
-    write_series(tmp_path, data, change=shift(3, 0.06))
+    write_series(tmp_path, data, change=shift(k, 0.06))
     volume = read_volume(tmp_path)
     np.testing.assert_array_equal(volume.data, data)
     np.testing.assert_allclose(volume.affine, AXIAL, atol=1e-6)
