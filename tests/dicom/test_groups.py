@@ -46,7 +46,7 @@ def write_phases(
             item.InstanceNumber = 1 + phase + phases * k
             mark(phase, k, item)
 
-        write_series(folder, scans[-1], shared=shared, change=change, names=f"{phase}")
+        write_series(folder, scans[-1], shared=shared, change=change, names=f"{9 - phase}")
     return scans
 
 
