@@ -85,7 +85,7 @@ def giving_back() -> Iterator[None]:
 def release_cards() -> None:
     """Give back the memory of graphics cards that nothing uses any more."""
     torch = sys.modules.get("torch")
-    # a card whose driver has failed says so again at every call: the error that is told is the first
+    # a card whose driver has failed says so at every call; what is told is its first error
     with suppress(RuntimeError):
         if torch is not None and torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -18,7 +18,7 @@ SHARE = 0.8
 """Share of the free memory that a run may take where no budget is set: the estimate leaves out
 what viewers and libraries take beside it."""
 
-_CGROUPS = Path("/sys/fs/cgroup")
+_LISTING, _MOUNT = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,29 @@ def free_memory(device: str = "cpu") -> int:
         return int(torch.cuda.mem_get_info(device)[0]) + kept
     import psutil
 
-    return max(0, min([psutil.virtual_memory().available, *_room_in_groups(), *_address_room()]))
+    return max(0, min([psutil.virtual_memory().available, *group_rooms(), *_address_room()]))
 
 
-def _room_in_groups() -> Iterator[int]:
-    """Return what the control groups of this process leave it, of both versions."""
-    for line in _lines(Path("/proc/self/cgroup")):
+def group_rooms(listing: Path = _LISTING, mount: Path = _MOUNT) -> Iterator[int]:
+    """Give what the control groups of this process leave it, in both versions of them.
+
+    Parameters
+    ----------
+    listing : Path
+        File that names the groups of a process.
+    mount : Path
+        Where the groups are.
+
+    Yields
+    ------
+    int
+        Bytes, for each group with a limit.
+    """
+    for line in _lines(listing):
         _, controllers, path = line.split(":", 2)
-        if controllers in ("", "memory"):
-            yield from _room_up_to_the_top(_CGROUPS / controllers, path.strip("/"), not controllers)
+        if controllers == "" or "memory" in controllers.split(","):
+            top = mount / "memory" if controllers else mount
+            yield from _room_up_to_the_top(top, path.strip("/"), unified=not controllers)
 
 
 def _room_up_to_the_top(mount: Path, path: str, unified: bool) -> Iterator[int]:

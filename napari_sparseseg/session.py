@@ -114,8 +114,11 @@ class Session:
 
     def close(self) -> None:
         """Give the cached features back; the session cannot run any more."""
+        if self.closed:
+            return
         self.closed = True
         self.calls, self.scored = [], []
+        del self.network
         release_cards()
 
     def _check_open(self) -> None:
@@ -129,7 +132,7 @@ class Session:
                 return work()
             except (MemoryError, RuntimeError) as error:
                 place = exhausted(error)
-                if not place or not self.planning.step_down(f"The {place} ran out of memory"):
+                if not place or not self.planning.ran_out(place):
                     raise
                 forget_locals(error)
             self.calls = []
