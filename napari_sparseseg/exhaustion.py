@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from collections.abc import Iterator
@@ -14,9 +15,12 @@ CARD, COMPUTER = "graphics card", "computer"
 _TELLING = (
     "out of memory",
     "can't allocate memory",
+    "annot allocate memory",
     "not enough memory",
     "bad_alloc",
     "ALLOC_FAILED",
+    "failed to map segment",  # a library that is loaded
+    "can't start new thread",  # its stack
 )
 _ADVICE = {
     CARD: "close other programs that use it or choose the CPU",
@@ -30,7 +34,7 @@ def exhausted(error: BaseException) -> str:
     Parameters
     ----------
     error : BaseException
-        What numpy, torch or a library of a graphics card raised.
+        What Python, numpy, torch or a library of a graphics card raised.
 
     Returns
     -------
@@ -40,10 +44,10 @@ def exhausted(error: BaseException) -> str:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return CARD
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return COMPUTER
-    text = str(error)
-    if not isinstance(error, RuntimeError) or not any(telling in text for telling in _TELLING):
+    text, kinds = str(error), (RuntimeError, ImportError)
+    if not isinstance(error, kinds) or not any(telling in text for telling in _TELLING):
         return ""
     return CARD if "CU" in text else COMPUTER  # CUDA, CUBLAS, CUDNN
 

@@ -37,6 +37,8 @@ SHORTAGES: dict[str, tuple[Exception, str]] = {
         "graphics card",
     ),
     "torch": (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "computer"),
+    "library": (ImportError("libx.so: failed to map segment from shared object"), "computer"),
+    "system": (OSError(12, "Cannot allocate memory"), "computer"),
     "numpy": (MemoryError("Unable to allocate 3 GiB for an array"), "computer"),
 }
 """What libraries raise, and whose memory that means."""
