@@ -89,7 +89,7 @@ def giving_back() -> Iterator[None]:
 def release_cards() -> None:
     """Give back the memory of graphics cards that nothing uses any more."""
     torch = sys.modules.get("torch")
-    # a card whose driver has failed says so at every call; what is told is its first error
+    # a failed driver says so again at every call, and the first error is the one to tell
     with suppress(RuntimeError):
         if torch is not None and torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,6 +28,7 @@ from napari_sparseseg.progress import CancelToken, Progress, silent
 from napari_sparseseg.recorder import Recorder
 from napari_sparseseg.report import make_report
 from napari_sparseseg.scores import PatchScores
+from napari_sparseseg.steady import steady
 from napari_sparseseg.tokens import TokenGrid, TokenTrace
 from napari_sparseseg.volume import Volume
 
@@ -121,6 +123,12 @@ class Session:
         del self.network
         release_cards()
 
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """Hold for all work of the network."""
+        with torch.inference_mode(), steady(self.device):
+            yield
+
     def _check_open(self) -> None:
         if self.closed:
             raise InputError("This session was closed; open the volume again.")
@@ -202,10 +210,11 @@ class Session:
         plan = self.planning.plan
         front = Front(self.network, image.to(plan.device), skip_air)
         calls: list[Call] = []
-        for group in group_windows(tokens, plan.packed):
-            cancel.raise_if_cancelled()
-            progress(group.start, len(self.places), "First encoder blocks")
-            calls.append(Call.of(self.places[group], front, plan.cached))
+        with self._computing():
+            for group in group_windows(tokens, plan.packed):
+                cancel.raise_if_cancelled()
+                progress(group.start, len(self.places), "First encoder blocks")
+                calls.append(Call.of(self.places[group], front, plan.cached))
         synchronise(plan.device)
         self.calls, self.scored = calls, [call.scored for call in calls]
 
@@ -279,7 +288,7 @@ class Session:
             self._prepare(progress, cancel)
         start = time.perf_counter()
         recorder = Recorder(self.grid, self.network, self.segmenter.means.trace)
-        with torch.inference_mode():
+        with self._computing():
             scores = self._encode_and_decode(setting, recorder, progress, cancel)
             recorder.add_confidence(scores)
             network_seconds = time.perf_counter() - start
@@ -325,7 +334,7 @@ class Session:
         if not self.calls:
             self._prepare(silent, CancelToken())
         recorder = Recorder(self.grid, self.network, observe=False)
-        with torch.inference_mode():
+        with self._computing():
             return self._encode_and_decode(setting, recorder, silent, CancelToken())
 
     def _usable(self, setting: float | None) -> float:
