@@ -6,6 +6,7 @@ GB and MB are 2**30 and 2**20 bytes, as in the report.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ GB, MB = 2**30, 2**20
 SHARE = 0.8
 """Share of the free memory that a run may take where no budget is set: the estimate leaves out
 what viewers and libraries take beside it."""
+
+ENGINE = 0.7
+"""GB that loading the engine takes; some libraries end the process where there is less."""
 
 _LISTING, _MOUNT = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
@@ -145,6 +149,22 @@ def _address_room() -> Iterator[int]:
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY:
         yield limit - psutil.Process().memory_info().vms
+
+
+def check_room_for_engine() -> None:
+    """Make sure that the engine can be loaded, unless it is; to be called before that.
+
+    Raises
+    ------
+    OutOfMemory
+        If there is too little memory.
+    """
+    free = free_memory()
+    if "torch" not in sys.modules and free < ENGINE * GB:
+        raise OutOfMemory(
+            f"The engine takes about {ENGINE} GB of memory and {_gb(free)} GB is free; close other "
+            "programs."
+        )
 
 
 def refusal(needed: int, allowed: int, budget: MemoryBudget) -> OutOfMemory:

@@ -11,7 +11,7 @@ import torch
 from checks import assert_sentence
 from shortage import SHORTAGES
 
-from napari_sparseseg.errors import InputError, OutOfMemory
+from napari_sparseseg.errors import InputError, ModelError, OutOfMemory
 from napari_sparseseg.exhaustion import exhausted, forget_locals, giving_back
 
 
@@ -28,13 +28,28 @@ def test_it_is_told_whose_memory_ran_out(shortage: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [RuntimeError("shape mismatch"), ValueError("out of memory"), InputError("No.")]
+    "error",
+    [RuntimeError("shape mismatch"), OSError(28, "No space left"), InputError("No."), KeyError(12)],
 )
 def test_other_errors_pass_as_they_are(error: Exception) -> None:
     assert exhausted(error) == ""
     with pytest.raises(type(error)) as caught, giving_back():
         raise error
     assert caught.value is error
+
+
+def test_what_was_taken_for_damage_is_told_as_it_is() -> None:
+    error = ModelError("The weights are damaged; reinstall them.")
+    error.__cause__ = MemoryError()
+    with pytest.raises(OutOfMemory, match="The computer ran out"), giving_back():
+        raise error
+
+
+def test_a_refusal_is_not_told_otherwise() -> None:
+    error = OutOfMemory("This scan needs 3 GB; crop it.")
+    error.__cause__ = MemoryError()
+    with pytest.raises(OutOfMemory, match="This scan needs"), giving_back():
+        raise error
 
 
 def test_what_numpy_and_torch_really_raise_is_recognised() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -11,7 +13,15 @@ from checks import assert_sentence
 from shortage import CARD, card_of
 
 from napari_sparseseg.errors import InputError
-from napari_sparseseg.memory import GB, SHARE, MemoryBudget, free_memory, group_rooms, refusal
+from napari_sparseseg.memory import (
+    GB,
+    SHARE,
+    MemoryBudget,
+    check_room_for_engine,
+    free_memory,
+    group_rooms,
+    refusal,
+)
 from napari_sparseseg.segmenter import Segmenter
 from napari_sparseseg.weights import ModelInfo
 
@@ -50,6 +60,33 @@ def test_what_torch_keeps_of_a_card_for_later_is_free(monkeypatch: pytest.Monkey
         monkeypatch.setattr("torch.cuda.memory_reserved", lambda device: 3 * GB)
         monkeypatch.setattr("torch.cuda.memory_allocated", lambda device: 1 * GB)
         assert free_memory(CARD) == 7 * GB
+
+
+def test_the_engine_is_not_loaded_where_there_is_no_room_for_it() -> None:
+    code = """
+import sys
+from napari_sparseseg import memory
+memory.group_rooms = lambda: iter([int(float(sys.argv[1]) * memory.GB)])
+try:
+    memory.check_room_for_engine()
+except memory.OutOfMemory as error:
+    print(error)
+print("torch" in sys.modules)
+"""
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", code, room], capture_output=True, text=True, check=True
+        ).stdout
+        for room in ("0.69", "0.71")
+    ]
+    refused = "The engine takes about 0.7 GB of memory and 0.69 GB is free; close other programs."
+    assert told == [f"{refused}\nFalse\n", "False\n"]
+
+
+def test_an_engine_that_is_loaded_needs_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_sparseseg.memory.group_rooms", lambda: iter([0]))
+    check_room_for_engine()
+    assert free_memory() == 0
 
 
 # Control groups
