@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -28,8 +27,9 @@ from napari_sparseseg.progress import CancelToken, Progress, silent
 from napari_sparseseg.recorder import Recorder
 from napari_sparseseg.report import make_report
 from napari_sparseseg.scores import PatchScores
+from napari_sparseseg.segmentation import Segmentation
 from napari_sparseseg.steady import steady
-from napari_sparseseg.tokens import TokenGrid, TokenTrace
+from napari_sparseseg.tokens import TokenGrid
 from napari_sparseseg.volume import Volume
 
 if TYPE_CHECKING:
@@ -38,42 +38,6 @@ if TYPE_CHECKING:
 PREVIEW_AIR, PREVIEW_PRUNED, PREVIEW_OPEN = 0, 1, 2
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, eq=False)
-class Segmentation:
-    """The answer of one run.
-
-    Attributes
-    ----------
-    labels : Volume
-        uint8 class indices on the input's own grid.
-    classes, colors : tuple of str
-        Class names and colours; index 0 is background.
-    report : dict
-        Facts and figures of the run, JSON-ready (see :func:`report.make_report`).
-    recorded : TokenTrace or None
-        The trace, unless the run was not observed.
-    """
-
-    labels: Volume
-    classes: tuple[str, ...]
-    colors: tuple[str, ...]
-    report: dict[str, Any]
-    recorded: TokenTrace | None
-
-    @property
-    def trace(self) -> TokenTrace:
-        """What happened to every token.
-
-        Raises
-        ------
-        InputError
-            If the run was not observed.
-        """
-        if self.recorded is None:
-            raise InputError("This run was made without a trace; switch it on.")
-        return self.recorded
 
 
 class Session:
@@ -116,8 +80,11 @@ class Session:
 
     def close(self) -> None:
         """Give the cached features back; the session cannot run any more."""
+        if self.closed:
+            return
         self.closed = True
         self.calls, self.scored = [], []
+        del self.network
         release_cards()
 
     @contextmanager
@@ -137,7 +104,7 @@ class Session:
                 return work()
             except (MemoryError, RuntimeError) as error:
                 place = exhausted(error)
-                if not place or not self.planning.step_down(f"The {place} ran out of memory"):
+                if not place or not self.planning.ran_out(place):
                     raise
                 forget_locals(error)
             self.calls = []

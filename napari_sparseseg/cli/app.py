@@ -15,6 +15,7 @@ from napari_sparseseg.cli.compare import compare
 from napari_sparseseg.cli.segment import segment
 from napari_sparseseg.cli.sweep import sweep
 from napari_sparseseg.errors import Cancelled, SparseSegError
+from napari_sparseseg.exhaustion import giving_back
 from napari_sparseseg.methods import METHODS
 from napari_sparseseg.weights import ModelInfo, models
 
@@ -36,7 +37,8 @@ def main() -> NoReturn:
     # What a library will change in a later version is nothing that a user can put right.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"monai\.")
     try:
-        app(prog_name="sparseseg")
+        with giving_back():
+            app(prog_name="sparseseg")
     except SparseSegError as error:
         print(f"sparseseg: {error}", file=sys.stderr)
         sys.exit(EXIT_CANCELLED if isinstance(error, Cancelled) else EXIT_FAILED)

@@ -17,7 +17,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_sparseseg.catalog import Choice
 from napari_sparseseg.errors import Cancelled
-from napari_sparseseg.plugin.failures import forget_locals
+from napari_sparseseg.exhaustion import forget_locals
 from napari_sparseseg.plugin.geometry import Scan
 
 if TYPE_CHECKING:
