@@ -10,11 +10,13 @@ import json
 import math
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
+
+from napari_sparseseg.npy_header import read_npy_header
 
 _LARGEST_FACTS = 2**28  # bytes of trace.json, for the largest scans that are accepted
 _LARGEST_DEPENDENCIES = 2**30  # bytes, unpacked
@@ -72,10 +74,8 @@ def read_arrays(file: Path) -> dict[str, NDArray[Any]]:
         if sum(member.file_size for member in members) > _LARGEST_DEPENDENCIES:
             raise ValueError("too large")
         for member in members:
-            with archive.open(member) as stream:
-                if npy.read_magic(stream) != (1, 0):
-                    raise ValueError("another version of .npy")
-                shape, _, dtype = npy.read_array_header_1_0(stream)
+            with cast(BinaryIO, archive.open(member)) as stream:
+                shape, dtype = read_npy_header(stream)
                 whole = stream.tell() + math.prod(shape) * dtype.itemsize
             if dtype.kind not in _NUMBERS or whole != member.file_size:
                 raise ValueError("no numbers, or not as many as the header says")
