@@ -28,7 +28,9 @@ def main(
         todo = [entry for entry in entries(Path(folder)) if only in entry.name]
         limit_memory()
         for entry in todo:
-            print(json.dumps(fuzz(entry, examples, number).to_dict()), flush=True)
+            outcome = fuzz(entry, examples, number)
+            outcome.messages = [text.replace(f"{folder}/", "") for text in outcome.messages]
+            print(json.dumps(outcome.to_dict()), flush=True)
 
 
 if __name__ == "__main__":
