@@ -20,7 +20,7 @@ ENTRIES = (
     "report", "report, bytes",
     "worker, voxels", "worker, file names", "worker, lines",
 )  # fmt: skip
-EXAMPLES = 40
+EXAMPLES = 25
 
 
 @pytest.fixture(scope="module")

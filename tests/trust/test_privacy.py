@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
+import psutil
 import pytest
 import SimpleITK as sitk
 
 from napari_sparseseg.cli import main
 from napari_sparseseg.weights import ModelInfo
 from tests.quality.tiny import make_scan
+from tests.worker.client import Host
 
 MARK = "DOEJANE"
 DAY = "19690720"
@@ -83,11 +87,8 @@ def segment_all(run: Run, scan: Path, out: Path) -> str:
     """Make everything that the command line can make of a scan."""
     out.mkdir()
     options = ("--model", "tiny-stp", "--device", "cpu", "--precision", "float32")
-    said = ""
-    for suffix in (".nii.gz", ".nrrd", ".mha"):
-        said += run("segment", scan, out / f"labels{suffix}", *options)
-    said += run(
-        "segment", scan, out / "again.nii.gz", *options,
+    said = run(
+        "segment", scan, out / "labels.nii.gz", *options,
         "--trace", out / "trace", "--report", out / "report.html",
     )  # fmt: skip
     said += run("sweep", scan, "--out", out / "sweep", "--ratios", "1,0.5", *options)
@@ -102,7 +103,10 @@ def test_nothing_of_a_header_but_geometry_is_passed_on(run: Run, tmp_path: Path,
     content = gzip.decompress(scan.read_bytes()) if scan.suffix == ".gz" else scan.read_bytes()
     assert MARK.encode() in content
 
-    said = segment_all(run, scan, tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    labels = tmp_path / "out" / f"labels{''.join(scan.suffixes)}"
+    said = run("segment", scan, labels, "--model", "tiny-stp", "--device", "cpu",
+               "--report", tmp_path / "out" / "run.json")  # fmt: skip
 
     assert MARK not in said and DAY not in said
     for what, content in contents(tmp_path / "out"):
@@ -174,3 +178,35 @@ def test_a_run_opens_no_connection(
 
     assert told["code"] == 0, answer.stderr
     assert bool(told["seen"]) is connects, told["seen"]
+
+
+def connections(process: psutil.Process) -> int:
+    return sum(len(p.net_connections("inet")) for p in [process, *process.children(True)])
+
+
+def test_the_worker_opens_no_port(model: ModelInfo, tmp_path: Path) -> None:
+    host = Host(tmp_path / "folder").greet()
+    worker = psutil.Process(host.process.pid)
+    counts = [connections(worker)]
+    host.open(make_scan(), "tiny-stp")
+    counts.append(connections(worker))
+    host.call("run", setting=0.5)
+    counts.append(connections(worker))
+
+    assert counts == [0, 0, 0]
+    assert host.end() == 0
+    with socket.create_server(("127.0.0.1", 0)):  # it would have been seen
+        assert connections(psutil.Process()) == 1
+
+
+def test_what_the_worker_says_of_a_scan_holds_no_name(model: ModelInfo, tmp_path: Path) -> None:
+    """A host names the scan for messages; no answer that succeeds and no file repeats it."""
+    host = Host(tmp_path / "folder").greet()
+    answer = host.open(replace(make_scan(), name=f"{MARK} {DAY}"), "tiny-stp")
+    result = host.call("run", setting=0.5)
+
+    assert host.end() == 0
+    for said in (json.dumps([answer, result, host.log]), host.errors.read_text()):
+        assert MARK not in said and DAY not in said
+    for what, content in contents(host.folder):
+        assert MARK.encode() not in content, what
