@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 
 from napari_sparseseg.errors import InputError, ModelError
 from napari_sparseseg.repeat import RunRecord
 from napari_sparseseg.tensor_file import read_whole
-from napari_sparseseg.tokens import TokenTrace
+from napari_sparseseg.tokens import TokenGrid, TokenTrace
 from napari_sparseseg.training.checkpoint import load_checkpoint
 from napari_sparseseg.weights import find_model
 from napari_sparseseg.worker.folder import Folder
@@ -88,15 +91,22 @@ def test_json_nested_deeper_than_python_goes(tmp_path: Path) -> None:
         load_checkpoint(run)
 
 
-TRACE: dict[str, Any] = {
-    "format": 3,
-    "method": "stp",
-    "grid": {"shape": [1, 1, 2], "patch": [8, 8, 8], "affine": np.eye(4).tolist()},
-    "stages": [1],
-    "num_blocks": 2,
-    "air": [0, 1],
-    "left_stage": [1, 0],
-}
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    """Write a sound trace of two tokens; gives its folder."""
+    shape = (1, 1, 2)
+    TokenTrace(
+        TokenGrid(shape, (8, 8, 8), np.eye(4)),
+        "stp",
+        (1,),
+        air=np.zeros(shape, bool),
+        importance=np.zeros((1, *shape), np.float32),
+        left_stage=np.array([[[1, 0]]], np.uint8),
+        ran=np.ones((2, *shape), bool),
+        confidence=np.ones(shape, np.float32),
+    ).save(tmp_path)
+    TokenTrace.load(tmp_path)
+    return tmp_path
 
 
 @pytest.mark.parametrize(
@@ -115,8 +125,32 @@ TRACE: dict[str, Any] = {
         ("method", []),
     ],
 )
-def test_facts_of_a_trace_that_cannot_be(tmp_path: Path, key: str, value: Any) -> None:
-    (tmp_path / "trace.json").write_text(json.dumps({**TRACE, key: value}))
+def test_facts_of_a_trace_that_cannot_be(trace: Path, key: str, value: Any) -> None:
+    facts = json.loads((trace / "trace.json").read_text())
+    (trace / "trace.json").write_text(json.dumps({**facts, key: value}))
 
     with pytest.raises(InputError, match="no complete trace"):
-        TokenTrace.load(tmp_path)
+        TokenTrace.load(trace)
+
+
+def test_a_map_that_unpacks_to_more_than_the_trace_has(trace: Path) -> None:
+    """A file of a few kilobytes would have taken gigabytes."""
+    image = nib.Nifti1Image(np.zeros((1, 1, 2), np.float32), np.eye(4))
+    header = image.header.copy()
+    header.set_data_shape((2000, 2000, 2000))
+    with gzip.open(trace / "confidence.nii.gz", "wb") as file:
+        header.write_to(file)
+        file.write(bytes(2**20))
+
+    with pytest.raises(InputError, match="no complete trace"):
+        TokenTrace.load(trace)
+
+
+def test_dependencies_whose_headers_promise_more_than_there_is(trace: Path) -> None:
+    header = b"{'descr': '<i8', 'fortran_order': False, 'shape': (10000000000,), }"
+    length = len(header).to_bytes(2, "little")
+    with zipfile.ZipFile(trace / "dependencies.npz", "w") as archive:
+        archive.writestr("heads.npy", b"\x93NUMPY\x01\x00" + length + header + bytes(16))
+
+    with pytest.raises(InputError, match="no complete trace"):
+        TokenTrace.load(trace)
