@@ -1,6 +1,6 @@
 # `make demo` and `make test` work on a fresh machine; `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help libraries virtual-libraries setup demo test test-slicer check lint format export baselines evaluate adopt results bench viewer-bench torture
+.PHONY: audit help libraries virtual-libraries setup demo test test-slicer check lint format export baselines evaluate adopt results bench viewer-bench torture
 # The set-up of one target must not run beside that of another.
 .NOTPARALLEL:
 
@@ -54,6 +54,9 @@ lint: setup  ## ruff and mypy
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+audit: setup  ## ask for known weaknesses of the installed packages; fails if there are any
+	@.venv/bin/python scripts/audit.py
 
 format: setup  ## let ruff mend and format the code
 	.venv/bin/ruff check --fix .

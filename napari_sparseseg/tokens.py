@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from napari_sparseseg.errors import InputError, OutputError
 from napari_sparseseg.methods import METHODS, Fate, View
+from napari_sparseseg.trace_reading import read_arrays, read_facts, read_map
 
 TRACE_FILES = (
     "importance.nii.gz",
@@ -29,7 +30,18 @@ TRACE_FILES = (
 )
 """Every file that a trace can consist of; dependencies only where a method has any."""
 TRACE_FORMAT = 3
-_DAMAGE = (OSError, EOFError, zlib.error, zipfile.BadZipFile, ValueError, KeyError, TypeError)
+_DAMAGE = (
+    OSError,
+    EOFError,
+    zlib.error,
+    zipfile.BadZipFile,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,  # a member of an archive that is encrypted or packed in another way
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -326,7 +338,7 @@ class TokenTrace:
 
         folder = Path(folder)
         try:
-            facts = json.loads((folder / "trace.json").read_text())
+            facts = read_facts(folder)
             if facts["format"] != TRACE_FORMAT or facts["method"] not in METHODS:
                 raise ValueError("a trace of another version")
             shape = tuple(facts["grid"]["shape"])
@@ -336,16 +348,11 @@ class TokenTrace:
             air = np.array(facts["air"], dtype=bool).reshape(shape)
             left = np.array(facts["left_stage"], dtype=np.uint8).reshape(shape)
             stages = tuple(facts["stages"])
-            importance = np.moveaxis(_read_map(folder, "importance"), -1, 0).astype(np.float32)
-            ran = np.moveaxis(_read_map(folder, "blocks"), -1, 0).astype(bool)
-            confidence = _read_map(folder, "confidence").astype(np.float32)
-            blocks = (int(facts["num_blocks"]), *shape)
-            if (importance.shape, ran.shape, confidence.shape) != (
-                (len(stages), *shape),
-                blocks,
-                shape,
-            ):
-                raise ValueError("the maps are of another trace")
+            scores = read_map(folder, "importance", (*shape, len(stages)))
+            importance = np.moveaxis(scores, -1, 0).astype(np.float32)
+            blocks = read_map(folder, "blocks", (*shape, facts["num_blocks"]))
+            ran = np.moveaxis(blocks, -1, 0).astype(bool)
+            confidence = read_map(folder, "confidence", shape).astype(np.float32)
             kept = _read_dependencies(folder / "dependencies.npz", grid.size)
             return cls(grid, facts["method"], stages, air, importance, left, ran, kept, confidence)
         except (*_DAMAGE, ImageFileError, HeaderDataError) as error:
@@ -357,22 +364,17 @@ class TokenTrace:
 def _read_dependencies(file: Path, size: int) -> tuple[Dependencies, ...]:
     if not file.exists():
         return ()
-    with np.load(file, allow_pickle=False) as data:
-        windows = tuple(
-            Dependencies(data[f"tokens{number}"], data[f"kept{number}"], int(heads))
-            for number, heads in enumerate(data["heads"])
-        )
+    data = read_arrays(file)
+    windows = tuple(
+        Dependencies(data[f"tokens{number}"], data[f"kept{number}"], int(heads))
+        for number, heads in enumerate(data["heads"])
+    )
     for window in windows:
         n = len(window.tokens)
+        if window.tokens.dtype.kind not in "iu" or window.tokens.ndim != 1:
+            raise ValueError("the tokens are no places")
         if window.kept.shape != (n, n) or (
             n and not 0 <= window.tokens.min() <= window.tokens.max() < size
         ):
             raise ValueError("the dependencies are of another trace")
     return windows
-
-
-def _read_map(folder: Path, name: str) -> NDArray[Any]:
-    import nibabel as nib
-
-    image: Any = nib.load(folder / f"{name}.nii.gz")
-    return np.asarray(image.dataobj)

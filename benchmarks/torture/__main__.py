@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.machine import describe_machine
-from benchmarks.torture import cycles, faults
+from benchmarks.torture import cycles, faults, fuzzing
 from benchmarks.torture.page import defects, write_page
 from benchmarks.torture.rows import Row
 from benchmarks.torture.torture import ROUNDS, Torture
@@ -23,6 +23,7 @@ from benchmarks.torture.torture import ROUNDS, Torture
 AREAS: dict[str, Callable[[Torture], Iterable[Row]]] = {
     "faults": faults.measure,
     "cycles": cycles.measure,
+    "fuzz": fuzzing.measure,
 }
 """Everything that can be tried, by its name in the JSON."""
 
