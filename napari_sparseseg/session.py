@@ -183,6 +183,7 @@ class Session:
                     air = torch.zeros_like(air)
                 calls.append(_Call(places, network.prepare(windows, air)))
             synchronise(self.segmenter.device)
+        cancel.raise_if_cancelled()
         return calls
 
     def _packed(self) -> Iterator[list[Placement]]:

@@ -1,4 +1,4 @@
-"""One command for the evidence of reliability: ``python -m benchmarks.torture run`` and ``page``."""
+"""One command for the evidence of reliability: ``python -m benchmarks.torture run``."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,16 +95,16 @@ def _deaths(writer: Writer, folder: Path, steps: int, sizes: int) -> tuple[int, 
         old = _contents(writer, before)
         whole = folder / f"whole {older}"
         shutil.copytree(before, whole)
-        count = _count_steps(lambda at=whole: writer.write(at, 1))  # type: ignore[misc]
+        count = _count_steps(partial(writer.write, whole, 1))
         new = _contents(writer, whole)
         assert new and new != old
         largest = max(path.stat().st_size for path in whole.rglob("*") if path.is_file())
         for death in [*_spread(count, steps), *_limits(largest, sizes or 16)]:
             at = folder / "at"
             shutil.copytree(before, at)
-            status = _fork(lambda: writer.write(at, 1), death)
-            for problem in _harm(writer, at, old, new, status):
-                problems.append(f"{'older' if older else 'no'} files, {death}: {problem}")
+            status = _fork(partial(writer.write, at, 1), death)
+            if harm := "; ".join(_harm(writer, at, old, new, status)):
+                problems.append(f"{'older' if older else 'no'} files, {death}: {harm}")
             shutil.rmtree(at)
             tried += 1
     return tried, problems
@@ -113,10 +114,9 @@ def _harm(
     writer: Writer, at: Path, old: dict[str, Any], new: dict[str, Any], status: int
 ) -> Iterator[str]:
     """Tell what a death has done that it must not."""
-    if not os.WIFSIGNALED(status):
-        # A limit on the size of files may also come to a library as an error: that is handled.
-        if os.WEXITSTATUS(status) not in (0, 3):
-            yield f"it left with {os.WEXITSTATUS(status)}"
+    # a limit on the size of files may also come to a library as an error: that is a refusal
+    if not os.WIFSIGNALED(status) and os.WEXITSTATUS(status) not in (0, 3):
+        yield f"it left with {os.WEXITSTATUS(status)}"
     try:
         left = _contents(writer, at)
     except Exception as error:
