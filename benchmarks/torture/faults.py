@@ -19,7 +19,8 @@ def _killed(torture: Torture) -> Iterator[Row]:
     most = torture.share(60, least=4)
     for deaths in kill([*LABELS, *ALONE, *TOGETHER], steps=most, sizes=most):
         yield Row(
-            f"killed while writing: {deaths.writer}",
-            handled=deaths.tried - len(deaths.problems),
+            f"killed, or the disk full, while writing: {deaths.writer}",
+            handled=deaths.tried - deaths.refused - len(deaths.problems),
+            refused=deaths.refused,
             defects=deaths.problems,
         )

@@ -60,9 +60,7 @@ def cancelled_everywhere(segmenter: Segmenter, scan: Volume) -> Iterator[str | N
                 yield f"step {patience} of a run could not be cancelled"
 
 
-def _opening(
-    segmenter: Segmenter, scan: Volume, patience: int, expected: np.ndarray
-) -> str | None:
+def _opening(segmenter: Segmenter, scan: Volume, patience: int, expected: np.ndarray) -> str | None:
     impatient = Impatient(patience)
     try:
         segmenter.open(scan, impatient, impatient.token).close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -28,23 +28,21 @@ def test_sixty_rounds_in_one_process_hold_on_to_nothing() -> None:
     assert found == {name: [] for name in WORK}
 
 
-def leak(what: str, folder: Path) -> Iterator[Callable[[int], object]]:
+def leak(what: str, folder: Path) -> Callable[[int], object]:
     """Give work that leaks."""
     kept: list[object] = []
-    if what == "handles":
-        yield lambda n: kept.append((folder / "one").open("w"))
-    elif what == "files":
-        yield lambda n: (folder / str(n)).write_text("")
-    elif what == "memory":
-        yield lambda n: kept.append(bytearray(b"1" * 2**20))
-    else:
-        yield lambda n: kept.append([kept])
+    numbers = iter(range(1000))  # files of other names than those of the warm-up
+    leaks: dict[str, Callable[[int], object]] = {
+        "handles": lambda _: kept.append((folder / "one").open("w")),
+        "files": lambda _: (folder / str(next(numbers))).write_text(""),
+        "memory": lambda _: kept.append(bytearray(b"1" * 2**20)),
+        "objects": lambda _: kept.append([kept]),
+    }
+    return leaks[what]
 
 
 @pytest.mark.parametrize("what", ["handles", "files", "memory", "objects"])
 def test_what_leaks_is_told(what: str, tmp_path: Path) -> None:
-    for act in leak(what, tmp_path):
-        numbers = iter(range(1000))  # the warm-up leaves files of other names
-        found = repeat("a leak", lambda _: act(next(numbers)), 30, psutil.Process(), tmp_path)
+    found = repeat("a leak", leak(what, tmp_path), 9, psutil.Process(), tmp_path)
 
-    assert any(problem.startswith(what) for problem in grown(found, 8))
+    assert any(problem.startswith(what) for problem in grown(found, 4))
