@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import asin, prod
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +30,7 @@ MAX_SHEAR = 1e-2
 """Largest deviation (rad) of the angle between two voxel axes from a right angle."""
 
 _FLOAT32_MAX = np.finfo(np.float32).max
+_SLAB = 1 << 20  # voxels that are looked at together, so that a check needs no second volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,16 +44,20 @@ class Volume:
     affine : numpy.ndarray
         Matrix (4, 4), float64: voxel index (i, j, k, 1) to millimetres right, anterior, superior.
     name : str
-        Name for layers, reports and messages.
+        Name for layers and messages.
+    notes : tuple of str
+        What a user should know about how the volume was read, one sentence each.
     """
 
     data: np.ndarray
     affine: np.ndarray
     name: str = "volume"
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", np.asarray(self.data))
         object.__setattr__(self, "affine", np.asarray(self.affine, dtype=np.float64))
+        object.__setattr__(self, "notes", tuple(self.notes))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -76,7 +83,7 @@ class Volume:
         -------
         Volume
             This volume; or, when some voxels are not finite (or beyond float32), a copy where
-            those hold the smallest finite value.
+            those hold the smallest finite value and a note says how many they are.
 
         Raises
         ------
@@ -169,19 +176,52 @@ def _check_field(volume: Volume) -> None:
 
 
 def _check_values(volume: Volume) -> Volume:
-    data = volume.data
-    if data.dtype.kind == "f":
-        # The network computes in float32: what that cannot hold is as useless as infinity.
-        finite = np.abs(data) <= _FLOAT32_MAX
-        if not finite.any():
-            raise InputError(f"{volume.name} holds no finite value; choose another scan.")
-        if not finite.all():
-            data = np.where(finite, data, data[finite].min())
-    if data.min() == data.max():
+    low, high, useless = _range(volume.data)
+    if low > high:
+        raise InputError(f"{volume.name} holds no finite value; choose another scan.")
+    if low == high:
         raise InputError(
             f"{volume.name} holds the same value in every voxel; choose a scan with contrast."
         )
-    return volume if data is volume.data else replace(volume, data=data)
+    if not useless:
+        return volume
+    data = np.array(volume.data, order="K")
+    for slab in _slabs(data):
+        slab[~_usable(slab)] = low
+    return replace(volume, data=data, notes=(*volume.notes, _replaced(useless)))
+
+
+def _range(data: np.ndarray) -> tuple[Any, Any, int]:
+    """Return the smallest and the largest usable value and the number of useless voxels."""
+    low, high, useless = np.inf, -np.inf, 0
+    for slab in _slabs(data):
+        usable = _usable(slab)
+        count = int(np.count_nonzero(usable))
+        useless += usable.size - count
+        if count:
+            values = slab if count == usable.size else slab[usable]
+            low, high = min(low, values.min()), max(high, values.max())
+    return low, high, useless
+
+
+def _slabs(data: np.ndarray) -> Iterator[np.ndarray]:
+    """Cut along the axis that varies slowest in memory, into views of about `_SLAB` voxels."""
+    data = np.moveaxis(data, int(np.argmax(np.abs(data.strides))), 0)
+    thickness = max(1, _SLAB * len(data) // data.size)
+    for start in range(0, len(data), thickness):
+        yield data[start : start + thickness]
+
+
+def _usable(slab: np.ndarray) -> np.ndarray:
+    if slab.dtype.kind != "f":
+        return np.broadcast_to(True, slab.shape)
+    # The network computes in float32: what that cannot hold is as useless as infinity.
+    return (slab >= -_FLOAT32_MAX) & (slab <= _FLOAT32_MAX)
+
+
+def _replaced(count: int) -> str:
+    voxels = "1 voxel was" if count == 1 else f"{count} voxels were"
+    return f"{voxels} not finite; the smallest finite value stands there instead."
 
 
 def _times(values: tuple[float, ...] | list[float]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
+from dataclasses import replace
 from itertools import permutations, product
 from math import radians, tan
 from typing import Any
@@ -79,6 +81,45 @@ def test_stray_non_finite_voxels_become_the_smallest_finite_value() -> None:
     np.testing.assert_array_equal(data, before)  # the input is the user's
     assert checked.data.dtype == np.float32
     assert (checked.name, checked.spacing) == ("head", (1.0, 2.0, 3.0))
+    assert checked.notes == (
+        "4 voxels were not finite; the smallest finite value stands there instead.",
+    )
+
+
+def test_notes_come_along() -> None:
+    volume = Volume(ramp(), affine(1, 1, 1), notes=["It was read upside down."])  # type: ignore[arg-type]
+    assert volume.validated().notes == ("It was read upside down.",)
+    data = ramp()
+    data[2, 2, 2] = np.nan
+    notes = replace(volume, data=data).validated().notes
+    assert [note.split()[0] for note in notes] == ["It", "1"]
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("place", [(0, 0, 0), (399, 59, 49), (7, 30, 49)])
+def test_every_slab_of_a_large_volume_is_checked(order: Any, place: tuple[int, ...]) -> None:
+    data = np.ones((400, 60, 50), "float32", order)  # more than one slab
+    with pytest.raises(InputError, match="same value"):
+        Volume(data, affine(1, 1, 1)).validated()
+    data[place] = 2
+    assert Volume(data[::-1].swapaxes(0, 1), affine(1, 1, 1)).validated().data.max() == 2
+    data[0, 1, 0], data[place] = 5, np.inf
+    checked = Volume(data, affine(1, 1, 1)).validated()
+    assert checked.data[place] == 1 and checked.data[0, 1, 0] == 5
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_check_takes_no_second_volume(dtype: str, order: Any) -> None:
+    data = np.zeros((300, 256, 256), dtype, order)
+    data[0] = 1
+    tracemalloc.start()
+    try:
+        Volume(data, affine(1, 1, 1)).validated()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < data.nbytes / 4
 
 
 def test_values_beyond_float32_count_as_non_finite() -> None:

@@ -259,13 +259,22 @@ class Figures:
     def shown(self, model: Model, where: str) -> Arm | None:
         """Return a model's own arm at, or nearest to, its recommended setting, else its default.
 
-        A threshold is recommended from a list of its own, and measured where it gives a ratio.
+        A threshold is recommended from a list of its own and then measured as it is; where that
+        has not been done, the nearest of those that give a ratio stands for it.
         """
         wanted = self.part("chosen").get(model.name, {}).get("setting", model.data["default"])
         arms = [arm for arm in model.own(where) if arm.measured and arm.setting is not None]
         if not model.sparse or not arms:
             return model.full(where)
+        arms += self._at_default(model, where)
         return min(arms, key=lambda arm: abs((arm.setting or 0.0) - wanted))
+
+    def _at_default(self, model: Model, where: str) -> list[Arm]:
+        return [
+            Arm(model.method, None, found["setting"], None, True, (tuple(found["rows"]),))
+            for found in self.part("defaults").get(model.name, [])
+            if found["set"] == where
+        ]
 
 
 def read_results(results: Path) -> list[Figures]:

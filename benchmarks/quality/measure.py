@@ -178,6 +178,25 @@ def measure_chosen(bench: Bench) -> Iterator[dict[str, Json]]:
     yield recommend(bench.found)
 
 
+def measure_defaults(bench: Bench) -> Iterator[dict[str, list[Json]]]:
+    """Run every model at its recommended setting, where no ratio has led there already."""
+    for info in bench.models:
+        chosen = bench.found.get("chosen", {}).get(info.name)
+        arms = bench.found.get("models", {}).get(info.name, {"arms": []})["arms"]
+        tried = [arm["setting"] for arm in arms if arm["sparsifier"] == info.method and arm["rows"]]
+        if chosen is None or chosen["setting"] in tried:
+            yield {info.name: []}
+        else:
+            yield {info.name: [*_arms_at(info, chosen["setting"], bench.sets)]}
+
+
+def _arms_at(info: ModelInfo, setting: float, sets: Mapping[str, CaseSet]) -> Iterator[Json]:
+    segmenter = Segmenter(info)
+    for name in ("test", "validation"):
+        rows = [row_of(case, segmenter.segment(case.volume, setting)) for case in sets[name]]
+        yield {"set": name, "setting": setting, "rows": rows}
+
+
 def by_model(module: str) -> Part:
     """Return the part that a module measures for the models of a task."""
 
@@ -206,6 +225,7 @@ PARTS: dict[str, Part] = {
     "calibration": by_model("calibration"),
     "exits": by_model("exits"),
     "chosen": measure_chosen,
+    "defaults": measure_defaults,
     "baselines": by_task("baselines"),
     "budget": by_task("budget"),
 }

@@ -9,6 +9,12 @@ import numpy as np
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 """File name endings that can be read and written."""
 
+PAIR_SUFFIXES = (".hdr", ".img")
+"""Endings of the two files of Analyze 7.5 and of a NIfTI pair, which are read only."""
+
+READABLE = SUFFIXES + PAIR_SUFFIXES
+"""File name endings that can be read."""
+
 ITK_FORMATS = {
     ".nrrd": "NrrdImageIO",
     ".nhdr": "NrrdImageIO",
@@ -21,10 +27,10 @@ CHUNK = 1 << 20
 """Bytes that are unpacked at once."""
 
 
-def image_suffix(path: Path) -> str | None:
+def image_suffix(path: Path, suffixes: tuple[str, ...] = SUFFIXES) -> str | None:
     """Return the ending of an image file, None for another file."""
     name = path.name.lower()
-    return next((suffix for suffix in SUFFIXES if name.endswith(suffix)), None)
+    return next((suffix for suffix in suffixes if name.endswith(suffix)), None)
 
 
 def storable(data: np.ndarray) -> np.ndarray:

@@ -4,86 +4,98 @@ from __future__ import annotations
 
 import errno
 import os
-import re
+import struct
+import tempfile
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_sparseseg.errors import InputError
-from napari_sparseseg.files.formats import CHUNK, ITK_FORMATS, many_values, storable
-from napari_sparseseg.volume import Volume, check_shape
+from napari_sparseseg.files.formats import ITK_FORMATS, many_values, storable
+from napari_sparseseg.volume import Volume
 
 if TYPE_CHECKING:
-    from SimpleITK import Image
+    from SimpleITK import Image, ImageFileReader
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
-_DATA_FILE = re.compile(rb"(?:ElementDataFile\s*=|data ?file:)\s*(.+?)\s*$", re.IGNORECASE)
-_COMPRESSED = re.compile(rb"(?:CompressedData\s*=\s*True|encoding:\s*gz(?:ip)?)\s*$", re.IGNORECASE)
 
 
-def read_itk(path: Path, suffix: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return voxels ``(I, J, K)`` and affine to RAS mm; raises whatever ITK raises."""
+def geometry_of(
+    header: str, suffix: str, shape: tuple[int, int, int], name: str
+) -> tuple[np.ndarray, np.dtype]:
+    """Let ITK say what a judged header means.
+
+    It gets a copy of the header alone, so that it opens no other file, allocates nothing by what
+    a header claims, and cannot find another header than the one that was judged.
+
+    Parameters
+    ----------
+    header : str
+        The header, with voxels behind it that are not there.
+    suffix : str
+        Ending of the file.
+    shape : tuple of int
+        What the voxels of a frame were judged to be.
+    name : str
+        Name for messages.
+
+    Returns
+    -------
+    numpy.ndarray, numpy.dtype
+        Affine (4, 4) to RAS mm, and the type of the voxels in native byte order.
+
+    Raises
+    ------
+    InputError
+        When a voxel has several values or its spacing or axes are unusable.
+    """
     import SimpleITK as sitk
 
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.SetImageIO(ITK_FORMATS[suffix])
-    reader.ReadImageInformation()
-    if reader.GetNumberOfComponents() != 1:
-        raise InputError(many_values(path.name))
-    shape = reader.GetSize()
-    if max(shape[3:], default=1) == 1:
-        shape = shape[:3]
-    check_shape(shape, path.name)
-    _check_compressed_voxels(path)
-    image = reader.Execute()
-    data = sitk.GetArrayFromImage(image).T  # ITK's arrays are (..., z, y, x)
-    return data.reshape(data.shape[:3]), _itk_affine(image)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / f"header{suffix}"
+        copy.write_text(header, encoding="latin-1")
+        reader.SetFileName(str(copy))
+        reader.SetImageIO(ITK_FORMATS[suffix])
+        reader.ReadImageInformation()
+    pixel = sitk.GetPixelIDValueAsString(reader.GetPixelID())
+    if reader.GetNumberOfComponents() != 1 or pixel not in _DTYPES:
+        raise InputError(many_values(name))
+    if reader.GetSize()[:3] != shape:
+        raise ValueError("ITK reads another shape in the header")
+    return _affine(reader, name), np.dtype(_DTYPES[pixel])
 
 
-def _itk_affine(image: Image) -> np.ndarray:
-    n = image.GetDimension()
-    direction = np.reshape(image.GetDirection(), (n, n))[:3, :3]
+_DTYPES = {
+    f"{8 * np.dtype(kind).itemsize}-bit {word}": kind
+    for word, kinds in {
+        "signed integer": ("i1", "i2", "i4", "i8"),
+        "unsigned integer": ("u1", "u2", "u4", "u8"),
+        "float": ("f4", "f8"),
+    }.items()
+    for kind in kinds
+}
+
+
+def _affine(reader: ImageFileReader, name: str) -> np.ndarray:
+    n = reader.GetDimension()
+    direction = np.reshape(reader.GetDirection(), (n, n))[:3, :3]
+    spacing = np.array(reader.GetSpacing()[:3])
+    if not (np.isfinite(spacing) & (spacing > 0)).all():
+        raise InputError(
+            f"{name} has a zero or negative voxel spacing; correct the spacing in its header."
+        )
+    if not np.allclose(np.linalg.norm(direction, axis=0), 1, atol=1e-3):
+        raise InputError(
+            f"{name} has axes that are not of unit length, so that its voxel spacing is unclear; "
+            "correct its header or export it again."
+        )
     affine = np.eye(4)
-    affine[:3, :3] = _LPS_TO_RAS @ direction * image.GetSpacing()[:3]
-    affine[:3, 3] = _LPS_TO_RAS @ image.GetOrigin()[:3]
+    affine[:3, :3] = _LPS_TO_RAS @ direction * spacing
+    affine[:3, 3] = _LPS_TO_RAS @ reader.GetOrigin()[:3]
     return affine
-
-
-def _check_compressed_voxels(path: Path) -> None:
-    """Raise ``zlib.error`` or ``EOFError`` when compressed voxels are damaged.
-
-    ITK returns whatever it could unpack, without an error.
-    """
-    compressed, data_file = False, b""
-    with open(path, "rb") as stream:
-        for line in stream:
-            compressed |= _COMPRESSED.match(line) is not None
-            match = _DATA_FILE.match(line)
-            data_file = match[1] if match else data_file
-            # A MetaImage header ends with its data file, a NRRD header with an empty line.
-            if line.lower().startswith(b"elementdatafile") or not line.strip():
-                break
-        if not compressed:
-            return
-        if data_file in (b"", b"LOCAL"):
-            _unpack(stream)
-            return
-    beside = path.parent / os.fsdecode(data_file)
-    if beside.is_file():  # else a list or a pattern of files, which is ITK's to find
-        with open(beside, "rb") as stream:
-            _unpack(stream)
-
-
-def _unpack(stream: BinaryIO) -> None:
-    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # zlib or gzip, as the data say
-    while not unpacker.eof:
-        chunk = stream.read(CHUNK)
-        if not chunk:
-            raise EOFError("the compressed voxels are cut short")
-        unpacker.decompress(chunk)
 
 
 def itk_image(volume: Volume) -> Image:
@@ -112,3 +124,16 @@ def write_itk(volume: Volume, path: Path, suffix: str) -> None:
     except RuntimeError as error:
         # ITK keeps the system's error to itself; the file was opened, so it is the writing.
         raise OSError(errno.EIO, "the disk is full or fails") from error
+    if suffix == ".nrrd" and not _ends_whole(path, sitk.GetArrayViewFromImage(image)):
+        raise OSError(errno.EIO, "the disk is full or fails")
+
+
+def _ends_whole(path: Path, data: np.ndarray) -> bool:
+    """Tell whether a file ends as the gzip stream of the voxels does: with their checksum and size.
+
+    ITK says nothing when the disk does not take the last few kilobytes of an NRRD file.
+    """
+    with open(path, "rb") as file:
+        file.seek(-8, os.SEEK_END)
+        end = file.read()
+    return end == struct.pack("<II", zlib.crc32(data), data.nbytes % 2**32)

@@ -1,73 +1,114 @@
-"""NIfTI-1 and NIfTI-2, by nibabel."""
+"""NIfTI-1 and NIfTI-2, one file or a pair, by nibabel."""
 
 from __future__ import annotations
 
-import gzip
+import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from napari_sparseseg.errors import InputError
-from napari_sparseseg.files.formats import CHUNK, many_values, storable
-from napari_sparseseg.volume import Volume, check_shape
+from napari_sparseseg.files.formats import many_values, storable
+from napari_sparseseg.files.layout import Layout, open_regular, split_shape
+from napari_sparseseg.files.placing import placed_by_forms
+from napari_sparseseg.files.unpacking import Unpacked, is_gzip
+from napari_sparseseg.volume import Volume
 
-if TYPE_CHECKING:
-    from nibabel.nifti1 import Nifti1Image
+HEADER_BYTES = 540
+"""Length of the longest header, that of NIfTI-2; what follows it are extensions."""
 
-
-def read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return voxels ``(I, J, K)`` and affine to RAS mm; raises whatever nibabel raises."""
-    with _open_plain_or_gzip(path) as stream:
-        image = _nifti_class(stream).from_stream(stream)
-        _check_nifti_header(image, stream, path.name)
-        data = np.asanyarray(image.dataobj)
-        if isinstance(data, np.memmap):  # the file may change or vanish under a mapping
-            data = np.array(data)
-        # Only the end of a gzip stream tells whether all of it was intact.
-        while stream.read(CHUNK):
-            pass
-    if data.dtype.kind == "f":  # nibabel scales to float64, which is twice the memory for nothing
-        stored = image.get_data_dtype()
-        data = data.astype(stored if stored.kind == "f" else np.float32, copy=False)
-    data = data.astype(data.dtype.newbyteorder("="), copy=False)
-    return data.reshape(data.shape[:3]), np.asarray(image.affine, dtype=np.float64)
+_MAGIC = {
+    b"n+1\0": (1, "single"),
+    b"ni1\0": (1, "pair"),
+    b"n+2\0": (2, "single"),
+    b"ni2\0": (2, "pair"),
+}
 
 
-def _open_plain_or_gzip(path: Path) -> BinaryIO | gzip.GzipFile:
-    """Open by content, for files are often renamed between ``.nii`` and ``.nii.gz``."""
-    with open(path, "rb") as stream:
-        zipped = stream.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if zipped else open(path, "rb")
+def nifti_layout(path: Path) -> Layout:
+    """Judge the header of a NIfTI file; raises whatever nibabel raises on a damaged one."""
+    start, packed = read_start(path)
+    header = nifti_header(start, "single")
+    if header is None:
+        raise ValueError("no NIfTI header")
+    return layout_of(header, start, path, path, packed)
 
 
-def _nifti_class(stream: BinaryIO | gzip.GzipFile) -> Any:
-    from nibabel.nifti1 import Nifti1Image
-    from nibabel.nifti2 import Nifti2Image
-
-    start = stream.read(4)
-    stream.seek(0)
-    is_second = 540 in (int.from_bytes(start, "little"), int.from_bytes(start, "big"))
-    return Nifti2Image if is_second else Nifti1Image
+def read_start(path: Path) -> tuple[bytes, bool]:
+    """Read what can be a header; unpack by content, for files are often renamed."""
+    with open_regular(path) as stream:
+        packed = is_gzip(stream)
+        source = io.BufferedReader(Unpacked(stream)) if packed else stream
+        return source.read(HEADER_BYTES), packed
 
 
-def _check_nifti_header(
-    image: Nifti1Image, stream: BinaryIO | gzip.GzipFile, file_name: str
-) -> None:
-    dtype = image.header.get_data_dtype()
-    if dtype.names or dtype.kind == "c":
-        raise InputError(many_values(file_name))
-    shape = image.header.get_data_shape()
-    if max(shape[3:], default=1) == 1:
-        shape = shape[:3]
-    check_shape(shape, file_name)
+def nifti_header(start: bytes, kind: str) -> Any:
+    """Parse a header of the kind ``"single"`` or ``"pair"``, None if there is none."""
+    version = _version(start, kind)
+    if version is None:
+        return None
+    block, header_class = start[: 348 if version == 1 else 540], _header_class(version, kind)
+    return header_class(block)
+
+
+def _version(start: bytes, kind: str) -> int | None:
+    for magic, (version, its_kind) in _MAGIC.items():
+        place = 344 if version == 1 else 4
+        if start[place : place + 4] == magic and its_kind == kind:
+            return version
+    return None
+
+
+def _header_class(version: int, kind: str) -> Any:
+    from nibabel import nifti1, nifti2
+
+    classes = {
+        (1, "single"): nifti1.Nifti1Header,
+        (1, "pair"): nifti1.Nifti1PairHeader,
+        (2, "single"): nifti2.Nifti2Header,
+        (2, "pair"): nifti2.Nifti2PairHeader,
+    }
+    return classes[version, kind]
+
+
+def layout_of(header: Any, start: bytes, path: Path, data: Path, packed: bool) -> Layout:
+    """Put together what a NIfTI header says; `data` is the file of its voxels."""
+    dtype = real_dtype(header, path.name)
+    shape, frames = split_shape(tuple(int(n) for n in header.get_data_shape()), path.name)
     # nibabel reads a zero spacing as 1 mm and drops its sign: look at what the file really says.
-    stream.seek(0)
-    stored = type(image).header_class.from_fileobj(stream, check=False)
+    stored = type(header)(start[: header.sizeof_hdr], check=False)
     if stored["sform_code"] <= 0 and not (stored["pixdim"][1:4] > 0).all():
         raise InputError(
-            f"{file_name} has a zero or negative voxel spacing; correct the spacing in its header."
+            f"{path.name} has a zero or negative voxel spacing; correct the spacing in its header."
         )
+    offset = header.get_data_offset()
+    if data == path and offset < header.sizeof_hdr:
+        raise ValueError("the voxels begin inside the header")
+    affine, notes = placed_by_forms(header, shape)
+    slope, intercept = header.get_slope_inter()
+    return Layout(
+        data,
+        shape,
+        dtype,
+        affine,
+        notes,
+        start=0 if packed else offset,
+        packed=packed,
+        skip=offset if packed else 0,
+        frames=frames,
+        scaling=(1.0, 0.0) if slope is None else (slope, intercept or 0.0),
+    )
+
+
+def real_dtype(header: Any, name: str) -> np.dtype:
+    """Return the dtype of the voxels; an InputError when they are not real numbers."""
+    dtype: np.dtype = header.get_data_dtype()
+    if dtype.names or dtype.kind == "c":
+        raise InputError(many_values(name))
+    if dtype.kind not in "iuf":
+        raise ValueError("the header names a type of voxels that is none")
+    return dtype
 
 
 def write_nifti(volume: Volume, path: Path) -> None:

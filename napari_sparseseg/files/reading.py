@@ -3,45 +3,117 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 from napari_sparseseg.errors import InputError
-from napari_sparseseg.files.formats import ITK_FORMATS, SUFFIXES, image_suffix
-from napari_sparseseg.files.itk import read_itk
-from napari_sparseseg.files.nifti import read_nifti
+from napari_sparseseg.files.analyze import pair_layout
+from napari_sparseseg.files.formats import PAIR_SUFFIXES, READABLE, image_suffix
+from napari_sparseseg.files.layout import Layout, check_length
+from napari_sparseseg.files.metaimage import metaimage_layout
+from napari_sparseseg.files.nifti import nifti_layout
+from napari_sparseseg.files.nrrd import nrrd_layout
+from napari_sparseseg.files.parts import Part
+from napari_sparseseg.files.voxels import read_voxels
 from napari_sparseseg.volume import Volume
 
+_JUDGES = {
+    **dict.fromkeys((".nii", ".nii.gz"), nifti_layout),
+    **dict.fromkeys((".nrrd", ".nhdr"), nrrd_layout),
+    **dict.fromkeys((".mha", ".mhd"), metaimage_layout),
+    **dict.fromkeys(PAIR_SUFFIXES, pair_layout),
+}
 
-def read_volume(path: str | os.PathLike[str]) -> Volume:
+
+def read_volume(path: str | os.PathLike[str], *, part: str = "", mapped: bool = False) -> Volume:
     """Read a scan or a label map.
 
     Parameters
     ----------
     path : path-like
-        A file that ends in one of `SUFFIXES`. A 4-D file with one frame is read as 3-D.
+        A file that ends in one of `READABLE`; of a pair, either file.
+    part : str
+        Which frame of a file with several: the key of one of its `parts`, ``"1"`` for the first.
+    mapped : bool
+        Leave the voxels in the file where it holds them as they are (neither packed, scaled nor
+        of foreign byte order), and read them when they are used; else they are read at once. The
+        file must stay as it is while the volume lives: where a mapped file is cut short, the
+        system ends the program.
 
     Returns
     -------
     Volume
         Voxels (I, J, K) in the file's index order, scaled as the file says, with the affine to
-        RAS mm. For NIfTI the sform counts, else the qform. The name is that of the file.
+        RAS mm. For NIfTI the sform counts, else the qform; lengths of unknown unit are
+        millimetres. The name is that of the file, and the notes say what was assumed.
         Values are not judged: see `Volume.validated`.
 
     Raises
     ------
     InputError
-        When the file is missing, damaged, of another format, or not one 3-D frame with one
-        real number per voxel.
+        When the file is missing, damaged, of another format, or holds no 3-D frames with one
+        real number per voxel; or several, and `part` is none of them.
     """
     path = Path(path)
-    suffix = image_suffix(path) or ""
+    with _sentences(path) as suffix:
+        layout = _judged(path, suffix)
+        frame = _chosen(layout, part, path.name)
+        data = read_voxels(layout, frame, mapped)
+    return Volume(data, layout.affine, path.name[: -len(suffix)] or path.name, layout.notes)
+
+
+def frames(path: Path) -> tuple[Part, ...]:
+    """List the frames of a file; see `napari_sparseseg.files.parts`."""
+    with _sentences(path) as suffix:
+        layout = _judged(path, suffix)
+    spacing = " x ".join(f"{step:.3g}" for step in np.linalg.norm(layout.affine[:3, :3], axis=0))
+    size = " x ".join(map(str, layout.shape))
+    return tuple(
+        Part(str(n), f"frame {n} of {layout.frames}, {size} voxels of {spacing} mm")
+        for n in range(1, layout.frames + 1)
+    )
+
+
+def _judged(path: Path, suffix: str) -> Layout:
+    layout = _JUDGES[suffix](path)
+    check_length(layout, layout.file.stat().st_size)
+    return layout
+
+
+def _chosen(layout: Layout, part: str, name: str) -> int:
+    count = layout.frames
+    if not part and count == 1:
+        return 0
+    if part.isascii() and part.isdecimal() and 1 <= int(part) <= count:
+        return int(part) - 1
+    holds = f"{count} frames" if count > 1 else "a single frame"
+    if part:
+        raise InputError(
+            f"{name} holds {holds} and none that is called {part}; choose 1 to {count}."
+        )
+    raise InputError(f"{name} holds {holds}, 1 to {count}; choose one of them as the part to read.")
+
+
+@contextmanager
+def _sentences(path: Path) -> Iterator[str]:
+    """Give the ending of a file, and say every error that reading it meets in one sentence."""
+    suffix = image_suffix(path, READABLE) or ""
     try:
         _check_source(path, suffix)
-        data, affine = read_itk(path, suffix) if suffix in ITK_FORMATS else read_nifti(path)
+        yield suffix
     except InputError:
         raise
     except PermissionError as error:
         raise InputError(f"{path} may not be read; change its permissions.") from error
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist any more; choose it again.") from error
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read: {error.strerror or error}; check the disk or choose a copy."
+        ) from error
     except MemoryError as error:
         raise InputError(
             f"{path.name} does not fit into memory; crop or downsample it first."
@@ -51,13 +123,12 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
             f"{path.name} cannot be read: it is damaged, cut short or not a {suffix} image; "
             "export it again."
         ) from error
-    return Volume(data, affine, path.name[: -len(suffix)] or path.name)
 
 
 def _check_source(path: Path, suffix: str) -> None:
     if path.is_dir():
-        raise InputError(f"{path} is a folder; choose an image file ({', '.join(SUFFIXES)}).")
+        raise InputError(f"{path} is a folder; choose an image file ({', '.join(READABLE)}).")
     if not suffix:
-        raise InputError(f"{path.name} has an unknown ending; use one of {', '.join(SUFFIXES)}.")
+        raise InputError(f"{path.name} has an unknown ending; use one of {', '.join(READABLE)}.")
     if not path.exists():
         raise InputError(f"{path} does not exist; check the name and the folder.")

@@ -10,12 +10,20 @@ from napari_sparseseg.plugin.runner import Request
 from napari_sparseseg.weights import models
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from napari.layers import Image
 
     from napari_sparseseg.plugin.controls import Controls
+    from napari_sparseseg.plugin.runner import Answer
 
 NO_IMAGE = (
     "There is no image to segment; open a scan, or the sample under File > Open Sample > SparseSeg."
+)
+
+CHANGED = (
+    "{name} was changed while it was segmented, so that the result is dropped; press Segment to "
+    "segment it as it is now."
 )
 
 
@@ -41,12 +49,19 @@ def request_of(image: Image | None, controls: Controls) -> Request:
         controls.device.currentData(),
         controls.precision.currentData(),
         controls.setting.value(),
+        controls.memory.value() or None,
     )
 
 
-def assumed_note(name: str) -> str:
-    """Say that the place of the patient in a scan was taken for granted."""
-    return (
-        f"{name} does not say how the patient lies in it: its axes were taken as right, anterior "
-        "and superior."
-    )
+def notes_of(answer: Answer, but: Collection[str] = ()) -> list[str]:
+    """Return what is worth knowing of a scan and its run, each sentence once.
+
+    Parameters
+    ----------
+    answer : Answer
+        The request, whose scan has notes, and its result, whose report has.
+    but : collection of str
+        Sentences that are shown elsewhere.
+    """
+    notes = (*answer.request.scan.notes, *answer.result.report.get("notes", ()))
+    return [note for note in dict.fromkeys(notes) if note not in but]

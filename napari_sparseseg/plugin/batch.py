@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from napari_sparseseg.errors import SparseSegError
-from napari_sparseseg.plugin.asking import NO_IMAGE, assumed_note, request_of
+from napari_sparseseg.plugin.asking import CHANGED, NO_IMAGE, notes_of, request_of
 from napari_sparseseg.plugin.failures import sentence_of
 from napari_sparseseg.plugin.runner import Answer
 
@@ -55,7 +55,7 @@ class Batch:
         self._waiting: list[Image] = []
         self._number = self._total = 0
         self._failures: list[str] = []
-        self._assumed: list[str] = []  # scans whose orientation was taken for granted
+        self._notes: list[str] = []
 
     @property
     def active(self) -> bool:
@@ -66,7 +66,7 @@ class Batch:
         """Run all open scans."""
         self._waiting = self._images.layers()
         self._number, self._total = 0, len(self._waiting)
-        self._failures, self._assumed = [], []
+        self._failures, self._notes = [], []
         self._next()
 
     def stop(self) -> str:
@@ -102,26 +102,34 @@ class Batch:
 
     def _on_done(self, image: Image, request: Request, result: Segmentation) -> None:
         if self._images.find(image.unique_id) is not None:
-            self._show(image, Answer(request, result))
-            if request.scan.assumed:
-                self._assumed.append(image.name)
+            self._take(image, Answer(request, result))
         self._next()
+
+    def _take(self, image: Image, answer: Answer) -> None:
+        """Show an answer, unless it is of voxels that the image does not hold any more."""
+        if not answer.request.scan.still_is(image):
+            self._failures.append(CHANGED.format(name=image.name))
+            return
+        self._show(image, answer)
+        for note in notes_of(answer):
+            known = note.startswith(image.name)
+            self._notes.append(note if known else f"{image.name}: {note}")
 
     def _on_failed(self, image: Image, error: Exception) -> None:
         self._failures.append(f"{image.name}: {sentence_of(error)}")
         self._next()
 
     def _tell(self) -> None:
-        total, failures, assumed = self._total, self._failures, self._assumed
+        total, failures, notes = self._total, self._failures, self._notes
         self._end()
         if not total:
             self._message.show_error(NO_IMAGE)
         elif failures:
             head = f"{len(failures)} of {total} scans could not be segmented."
-            self._message.show_error("\n".join([head, *failures]))
+            self._message.show_error("\n".join([head, *failures, *notes]))
         else:
             done = f"Segmented {total} scan{'s' if total > 1 else ''}."
-            self._message.show_note("\n".join([done, *map(assumed_note, assumed)]))
+            self._message.show_note("\n".join([done, *notes]))
 
     def _end(self) -> None:
         self._waiting, self._total = [], 0

@@ -10,6 +10,7 @@ from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
+    QDoubleSpinBox,
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
@@ -38,6 +39,7 @@ PRECISIONS = {
     "bfloat16": "bfloat16",
 }
 
+MOST_MEMORY_GB = 4096.0
 
 KEYS = {"Segment": "Alt+Return", "Inspect": "Alt+I", "Keep": "Alt+K", "Undo": "Alt+Z"}
 """Shortcuts of buttons, by their text; napari and its menus use none of them."""
@@ -49,7 +51,7 @@ class Controls(QWidget):
     Attributes
     ----------
     image_changed, setup_changed : Signal()
-        Another image; another task, device or precision.
+        Another image; another task, device, precision or memory.
     choice_changed : Signal()
         The user clicked on another method or control.
     setting_changed : Signal(float)
@@ -85,6 +87,7 @@ class Controls(QWidget):
         self.chooser = MethodChooser()
         self.device = _combo("Where to compute; press the arrow to list this computer's cards.")
         self.precision = _combo("bfloat16 is faster where the processor has it.")
+        self.memory = QDoubleSpinBox()
         self.setting = SettingSlider()
         self.follow = QCheckBox("Follow the slider")
         self.all_button = QPushButton("Segment all open scans")
@@ -113,6 +116,15 @@ class Controls(QWidget):
             self.precision.addItem(text, value)
         self.open_button.setText("Open…")
         self.open_button.setToolTip("Open model file: your own checkpoint (.safetensors)")
+        self.memory.setRange(0.0, MOST_MEMORY_GB)
+        self.memory.setDecimals(1)
+        self.memory.setSuffix(" GB")
+        self.memory.setSpecialValueText("automatic")
+        self.memory.setKeyboardTracking(False)  # the number counts when it is written to its end
+        self.memory.setToolTip(
+            "The most memory that a run may take, of the computer and of the graphics card; "
+            "automatic takes most of what is free"
+        )
         self._refresh.setText("↻")
         self._refresh.setToolTip("List the graphics cards (loads torch, takes some seconds)")
         self.follow.setChecked(True)
@@ -145,6 +157,7 @@ class Controls(QWidget):
         inner.setContentsMargins(0, 0, 0, 0)
         inner.addRow("Device", _beside(self.device, self._refresh))
         inner.addRow("Precision", self.precision)
+        inner.addRow("Memory", self.memory)
         inner.addRow(self.follow)
         inner.addRow(self.all_button)
         self.settings.addWidget(computing)
@@ -172,6 +185,7 @@ class Controls(QWidget):
             row.clicked.connect(self._on_choice)
         for combo in (self.device, self.precision):
             combo.currentIndexChanged.connect(lambda _: self.setup_changed.emit())
+        self.memory.valueChanged.connect(lambda _: self.setup_changed.emit())
         self.setting.moved.connect(self._on_setting)
         for button, signal in (
             (self.segment_button, self.segment), (self.cancel_button, self.cancel),
@@ -237,6 +251,7 @@ class Controls(QWidget):
             self.device.addItem(last.device, last.device)
             self.device.setCurrentIndex(self.device.count() - 1)
         self.precision.setCurrentIndex(max(0, self.precision.findData(last.precision)))
+        self.memory.setValue(last.memory_gb)
         self.follow.setChecked(last.follow)
         self.blockSignals(False)
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from napari_sparseseg.errors import SparseSegError
+from napari_sparseseg.errors import InputError, SparseSegError
 from napari_sparseseg.plugin import preferences
-from napari_sparseseg.plugin.asking import assumed_note, request_of
+from napari_sparseseg.plugin.asking import CHANGED, notes_of, request_of
 from napari_sparseseg.plugin.batch import Batch
 from napari_sparseseg.plugin.closing import ClosingWidget
 from napari_sparseseg.plugin.controls import Controls
 from napari_sparseseg.plugin.failures import sentence_of
+from napari_sparseseg.plugin.geometry import Scan
 from napari_sparseseg.plugin.images import Images
 from napari_sparseseg.plugin.inspector.window import InspectorWindow
 from napari_sparseseg.plugin.panels import Message, ScrollingColumn
@@ -49,6 +50,8 @@ class SparseSegDock(ClosingWidget):
 
     Attributes
     ----------
+    message, about : Message
+        What came of the last action; what is worth knowing of the chosen scan.
     segmented : Signal(Segmentation)
         A new result is shown.
     changed : Signal()
@@ -68,6 +71,7 @@ class SparseSegDock(ClosingWidget):
         self._images = Images(napari_viewer)
         self.controls = Controls()
         self.message = Message()
+        self.about = Message()
         self.view = ResultView(napari_viewer, self._images.results)
         self.runner = Runner()
         self.batch = Batch(
@@ -89,7 +93,7 @@ class SparseSegDock(ClosingWidget):
         content = QWidget()
         column = QVBoxLayout(content)
         column.setContentsMargins(6, 6, 6, 6)
-        for widget in (self.controls, self.message, self.view):
+        for widget in (self.controls, self.message, self.about, self.view):
             column.addWidget(widget)
         column.addStretch(1)
         self._column = ScrollingColumn(content)
@@ -229,6 +233,7 @@ class SparseSegDock(ClosingWidget):
 
     def _on_image(self) -> None:
         self._on_setup()
+        self._show_notes()
         self._restore_choice()
         self._show_result()
 
@@ -281,6 +286,7 @@ class SparseSegDock(ClosingWidget):
         """Ask the engine for the present choices; the latest request wins."""
         self._rest.stop()
         self.batch.stop()
+        self._show_notes()
         try:
             request = request_of(self.image(), self.controls)
         except SparseSegError as error:
@@ -293,9 +299,13 @@ class SparseSegDock(ClosingWidget):
         image = self.image()
         if image is None or self._rest.isActive():
             return  # the slider has moved on: its run comes in a moment
+        if not answer.request.scan.still_is(image):
+            self._on_failed(InputError(CHANGED.format(name=image.name)))
+            return
         self._take(image, answer)
-        if answer.request.scan.assumed:
-            self.message.show_note(assumed_note(image.name))
+        told = notes_of(answer, but=answer.request.scan.notes)
+        if told:
+            self.message.show_note("\n".join(told))
 
     def _take(self, image: Image, answer: Answer) -> None:
         """Show a new answer in the layers of its image."""
@@ -340,6 +350,18 @@ class SparseSegDock(ClosingWidget):
         """Show that nothing runs, and in short what is there."""
         self.controls.set_busy(False, self.view.summary())
 
+    def _show_notes(self) -> None:
+        """Say what is worth knowing of the chosen scan, as long as it is chosen."""
+        image = self.image()
+        try:
+            notes = () if image is None else Scan.of(image).notes
+        except SparseSegError:
+            notes = ()  # the run says why it cannot be segmented
+        if notes:
+            self.about.show_note("\n".join(notes))
+        else:
+            self.about.dismiss()
+
     def _show_result(self) -> None:
         shown = self.shown
         self.view.display(shown)
@@ -361,6 +383,8 @@ class SparseSegDock(ClosingWidget):
         for event in self._events:
             event.disconnect(self._offer_images)
         self._inspector.close()
+        self.view.pointer.let_go()
+        self._images.results.clear()
 
 
 def open_dock(viewer: napari.Viewer) -> SparseSegDock:

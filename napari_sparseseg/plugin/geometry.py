@@ -1,4 +1,4 @@
-"""Where layers lie: from an image layer to a volume, and from a token grid back to a layer.
+"""Where layers lie: from an image layer to a volume, and from a volume to a layer.
 
 Two spaces meet here. The patient's space is RAS millimetres; an image layer keeps its affine to
 it in ``metadata["affine"]``. napari's world is what the canvas shows; it can only slice along
@@ -7,8 +7,8 @@ array axes, so layers are placed in it without any rotation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,12 +20,15 @@ from napari_sparseseg.volume import Volume, check_shape
 if TYPE_CHECKING:
     from napari.layers import Image
 
-    from napari_sparseseg.tokens import TokenGrid
-
 TRANSFORM = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 """Attributes that place a layer in napari's world."""
 
 _SUPERIOR_POSTERIOR_LEFT = ("S", "P", "L")
+_HALF, _SAME = 0.5, 1e-4
+_MOVED_MM = 1e-2
+
+NOTES, READ_SHAPE = "notes", "shape"
+"""What the reader keeps in the metadata of a layer, beside the affines."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +48,8 @@ class Scan:
     source_affine : ndarray
         ``(4, 4)``, index of the file that it came from to RAS mm: the same grid, whose axes the
         reader may have turned. ``affine`` where no file is known.
-    assumed : bool
-        True where the layer knows no affine to the patient, so that its axes were taken as
-        right, anterior, superior.
+    notes : tuple of str
+        What a user should know of how the scan was read and where it lies, one sentence each.
     """
 
     layer_id: object
@@ -55,7 +57,7 @@ class Scan:
     data: Any
     affine: NDArray[np.float64]
     source_affine: NDArray[np.float64]
-    assumed: bool
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, layer: Image) -> Scan:
@@ -71,13 +73,16 @@ class Scan:
                 f"{layer.name} is a colour image; choose a scan with one grey value per voxel."
             )
         data = layer.data[0] if layer.multiscale else layer.data
-        check_shape(tuple(data.shape), layer.name)
+        shape = tuple(data.shape)
+        check_shape(shape, layer.name)
+        _check_as_read(layer.metadata.get(READ_SHAPE), shape, layer.name)
         known = layer.metadata.get("affine")
         affine = (
             assumed_affine(transform_of(layer)) if known is None else _matrix(known, layer.name)
         )
         source = _matrix(layer.metadata.get("source_affine", affine), layer.name)
-        return cls(layer.unique_id, layer.name, data, affine, source, known is None)
+        notes = tuple(_notes_of(layer, affine, shape))
+        return cls(layer.unique_id, layer.name, data, affine, source, notes)
 
     def same_as(self, other: Scan) -> bool:
         """Tell whether the other one is the same layer with the same voxels in the same place."""
@@ -100,11 +105,26 @@ class Scan:
         Raises
         ------
         InputError
-            If they cannot be segmented.
+            If they cannot be read or segmented.
         """
-        volume = Volume(np.asarray(self.data), self.affine, self.name).validated()
+        volume = Volume(self._voxels(), self.affine, self.name, self.notes).validated()
+        if not _same_grid(self.affine, self.source_affine):
+            raise InputError(
+                f"{self.name} does not lie where its metadata say that its file does; open the "
+                "scan again."
+            )
         data = turned(volume.data, self.affine, self.source_affine)
-        return Volume(data, self.source_affine, self.name)
+        return replace(volume, data=data, affine=self.source_affine)
+
+    def _voxels(self) -> NDArray[Any]:
+        """Read the voxels, which a lazy layer fetches only now."""
+        try:
+            return np.asarray(self.data)
+        except OSError as error:
+            raise InputError(
+                f"The voxels of {self.name} cannot be read ({error.strerror or error}); see that "
+                "its file is there, and open the scan again."
+            ) from error
 
     def on_layer(self, data: NDArray[Any]) -> NDArray[Any]:
         """Turn an array on the grid of :meth:`volume` into the axes of the layer."""
@@ -152,7 +172,7 @@ def assumed_affine(transform: Mapping[str, Any]) -> NDArray[np.float64]:
         ``(4, 4)``, array index to mm. Units of length are converted; pixels count as mm.
     """
     matrix = np.eye(4)
-    matrix[:3, :3] = _linear(transform)
+    matrix[:3, :3] = linear_of(transform)
     matrix[:3, 3] = transform.get("translate", np.zeros(3))
     extra = transform.get("affine")
     if extra is not None:
@@ -203,89 +223,66 @@ def placed(volume: Volume) -> tuple[NDArray[Any], dict[str, Any], NDArray[np.flo
     turn = ornt_transform(present, axcodes2ornt(_SUPERIOR_POSTERIOR_LEFT))
     data = apply_orientation(volume.data, turn)
     affine = volume.affine @ inv_ornt_aff(turn, volume.shape)
+    return data, _transform_as_read(affine, data.shape), affine
+
+
+def _transform_as_read(affine: NDArray[np.float64], shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return where :func:`placed` puts voxels with axes S, P, L: around their centre, unturned."""
     scale = np.linalg.norm(affine[:3, :3], axis=0)
-    middle = (np.array(data.shape) - 1) / 2
+    middle = (np.array(shape) - 1) / 2
     right, anterior, superior = (affine @ [*middle, 1])[:3]
-    transform = {
+    return {
         "scale": scale,
         "translate": np.array([superior, -anterior, -right]) - scale * middle,
         "units": ("mm",) * 3,
         "axis_labels": _SUPERIOR_POSTERIOR_LEFT,
     }
-    return data, transform, affine
 
 
-@dataclass(frozen=True, eq=False)
-class TokenPlacement:
-    """A token grid as seen from an image layer.
-
-    Token arrays have axes R, A, S; an image layer may have any of the 48 orders and directions.
-    :meth:`arrange` brings a token array into those of the layer, so that it can lie on it without
-    a rotation.
-
-    Attributes
-    ----------
-    order : tuple of int
-        For each axis of the layer the token axis along it.
-    flipped : tuple of int
-        Axes of the layer that run against their token axis.
-    step : ndarray
-        ``(3,)`` size of a token in voxels of the layer.
-    first : ndarray
-        ``(3,)`` centre of the first token, after :meth:`arrange`, as an index of the layer.
-    """
-
-    order: tuple[int, ...]
-    flipped: tuple[int, ...]
-    step: NDArray[np.float64]
-    first: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, grid: TokenGrid, image_affine: NDArray[np.float64]) -> TokenPlacement:
-        """Compare a token grid with the image that it was laid over.
-
-        Parameters
-        ----------
-        grid : TokenGrid
-            The grid.
-        image_affine : ndarray
-            ``(4, 4)``, index of the image layer to RAS mm.
-        """
-        to_index = np.linalg.inv(image_affine) @ grid.affine
-        order = np.abs(to_index[:3, :3]).argmax(axis=1)
-        step = to_index[range(3), order]
-        last = np.array(grid.shape)[order] - 1
-        return cls(
-            order=tuple(order.tolist()),
-            flipped=tuple(np.flatnonzero(step < 0).tolist()),
-            step=np.abs(step),
-            first=to_index[:3, 3] + np.where(step < 0, step * last, 0.0),
+def _notes_of(layer: Image, affine: NDArray[np.float64], shape: tuple[int, ...]) -> Iterator[str]:
+    """Say what the reader noted, and where the patient's place was not taken from what is seen."""
+    metadata, name = layer.metadata, layer.name
+    yield from map(str, metadata.get(NOTES, ()))
+    if metadata.get("affine") is None:
+        yield (
+            f"{name} does not say how the patient lies in it: its axes were taken as right, "
+            "anterior and superior."
         )
-
-    def arrange(self, tokens: NDArray[Any]) -> NDArray[Any]:
-        """Bring an array on the token grid into the axes of the layer; nothing is copied."""
-        return np.flip(tokens.transpose(self.order), self.flipped)
-
-    def transform(self, image: Mapping[str, Any]) -> dict[str, Any]:
-        """Return where a token layer lies, given the :func:`transform_of` its image layer."""
-        return {
-            **image,
-            "scale": np.asarray(image["scale"]) * self.step,
-            "translate": np.asarray(image["translate"]) + _linear(image) @ self.first,
-        }
-
-    def affine(self, image_affine: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the affine of an arranged token array, token index to RAS mm."""
-        to_index = np.diag([*self.step, 1.0])
-        to_index[:3, 3] = self.first
-        return image_affine @ to_index
+    elif metadata.get(READ_SHAPE) is not None:
+        here = assumed_affine(transform_of(layer))
+        there = assumed_affine(_transform_as_read(affine, shape))
+        if not np.allclose(here, there, rtol=_SAME, atol=_MOVED_MM):
+            yield (
+                f"{name} was moved, turned or scaled in napari after it was read: labels and maps "
+                "lie on it as it is shown, but are computed and saved with the place and the "
+                "spacing that its file gives."
+            )
 
 
-def _linear(transform: Mapping[str, Any]) -> NDArray[np.float64]:
+def linear_of(transform: Mapping[str, Any]) -> NDArray[np.float64]:
+    """Return the part of :func:`transform_of` that turns, shears and scales, ``(3, 3)``."""
     from napari.utils.transforms import Affine
 
     parts = {name: transform[name] for name in ("rotate", "shear") if name in transform}
     return Affine(scale=transform.get("scale", np.ones(3)), **parts).linear_matrix
+
+
+def _check_as_read(read: Any, shape: tuple[int, ...], name: str) -> None:
+    if read is not None and tuple(read) != shape:
+        raise InputError(
+            f"{name} was cropped or resampled in napari, so that nobody knows where its voxels lie "
+            "in the patient; crop the file itself, and open that."
+        )
+
+
+def _same_grid(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+    """Tell whether two affines are of grids whose axes are those of the other, turned."""
+    try:
+        between = np.linalg.inv(other) @ one
+    except np.linalg.LinAlgError:
+        return False
+    turn = np.abs(between[:3, :3])
+    return bool(np.allclose(turn, turn > _HALF, atol=_SAME) and np.allclose(turn.sum(0), 1))
 
 
 def _matrix(known: Any, name: str) -> NDArray[np.float64]:

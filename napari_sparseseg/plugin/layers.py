@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_sparseseg import colors, maps
-from napari_sparseseg.plugin.geometry import Scan, TokenPlacement, transform_of
+from napari_sparseseg.plugin.geometry import TRANSFORM, Scan, transform_of
 from napari_sparseseg.plugin.sight import first_met
+from napari_sparseseg.plugin.token_placement import TokenPlacement
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -65,6 +66,7 @@ class ResultLayers:
         self.map: str = "kept"
         self.stage = 1
         self.token = 0
+        self._image: Image | None = None
 
     def __getitem__(self, role: str) -> Any:
         """Return the layer of a role (see :data:`ROLES`), of class Image or Labels."""
@@ -92,6 +94,7 @@ class ResultLayers:
         self.result, self._ahead = result, False
         self._scores = maps.scores(trace)
         self._placement = TokenPlacement.of(trace.grid, scan.affine)
+        self._follow(image)
         self.stage = min(self.stage, max(1, len(trace.stages)))
         self._remove_all_but([view.kind for view in trace.views])
         on_image = transform_of(image)
@@ -108,6 +111,24 @@ class ResultLayers:
         if before is None or not selected:
             selected = [self._layers[TOKENS]]
         self._viewer.layers.selection = selected
+
+    def _follow(self, image: Image) -> None:
+        """Lie on the image from now on, wherever the user moves it in napari."""
+        if image is self._image:
+            return
+        self._image = image
+        for name in TRANSFORM:
+            getattr(image.events, name).connect(self._on_moved)
+
+    def _on_moved(self, event: Any = None) -> None:
+        image = self._image
+        if image is None or image not in self._viewer.layers:
+            return
+        on_image = transform_of(image)
+        on_tokens = self._placement.transform(on_image)
+        for role, layer in self._layers.items():
+            if role in self:
+                _place(layer, on_image if role == SEGMENTATION else on_tokens)
 
     def keep(self, title: str) -> None:
         """Leave the present layers alone from now on; the next result makes new ones.
@@ -228,9 +249,8 @@ class ResultLayers:
             return
         layer = self._layers[role]
         layer.data = data
-        for attribute, value in place.items():
-            if attribute == "metadata" or not _same(getattr(layer, attribute), value):
-                setattr(layer, attribute, value)
+        layer.metadata = place.pop("metadata")
+        _place(layer, place)
         if role in maps.KINDS:
             layer.visible = role == self.map
 
@@ -322,6 +342,13 @@ def _colormap(known: dict[int, str]) -> DirectLabelColormap:
     colors: dict[int | None, str] = {None: "transparent", 0: "transparent"}
     colors.update(known.items())
     return DirectLabelColormap(color_dict=colors)
+
+
+def _place(layer: Layer, place: Mapping[str, Any]) -> None:
+    """Move a layer; what is as it should be is left alone, for each change draws all again."""
+    for attribute, value in place.items():
+        if not _same(getattr(layer, attribute), value):
+            setattr(layer, attribute, value)
 
 
 def _value(layer: Labels, world: tuple[float, ...]) -> int:

@@ -29,6 +29,8 @@ class Pointer(QLabel):
     clicked : Signal(tuple)
         A place in napari's world that was clicked on, not dragged from; in 3-D where the line of
         sight first meets a structure.
+    let_go : callable
+        Follows the viewer no more.
 
     Parameters
     ----------
@@ -90,12 +92,17 @@ class Pointer(QLabel):
             if pointer is not None and viewer.dims.ndisplay == 3:
                 pointer._describe(pointer._place_of(event))
 
+        following = [True]
+
         def let_go() -> None:
-            viewer.cursor.events.position.disconnect(follow)
-            viewer.mouse_drag_callbacks.remove(press)
-            viewer.mouse_move_callbacks.remove(hover)
+            if following:  # once: a viewer that went before must not be asked
+                following.clear()
+                viewer.cursor.events.position.disconnect(follow)
+                viewer.mouse_drag_callbacks.remove(press)
+                viewer.mouse_move_callbacks.remove(hover)
 
         viewer.cursor.events.position.connect(follow)
         viewer.mouse_drag_callbacks.append(press)
         viewer.mouse_move_callbacks.append(hover)
+        self.let_go: Callable[[], None] = let_go
         self.destroyed.connect(let_go)

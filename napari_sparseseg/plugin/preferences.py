@@ -36,6 +36,8 @@ class Preferences:
         Mean Dice, in points of a hundredth, that a proposed setting may lose.
     low_confidence : float
         Confidence below which a safety note is made.
+    memory_gb : float
+        The most memory that a run may take (GB), 0 for what is free.
     """
 
     device: str = "auto"
@@ -46,6 +48,7 @@ class Preferences:
     follow: bool = True
     tolerance: float = POINTS * TOLERANCE
     low_confidence: float = LOW_CONFIDENCE
+    memory_gb: float = 0.0
 
 
 def load() -> Preferences:
@@ -87,6 +90,7 @@ def restore(controls: Controls, maps: MapPanel) -> None:
             precision=controls.precision.currentData(),
             task=task.key,
             method=choice.model.method,
+            memory_gb=controls.memory.value(),
         )
 
     controls.setup_changed.connect(keep_choice)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from napari_sparseseg.files import SUFFIXES, read_volume
-from napari_sparseseg.plugin.geometry import placed
+from napari_sparseseg.plugin.geometry import NOTES, READ_SHAPE, placed
 from napari_sparseseg.volume import Volume
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -35,7 +35,7 @@ def read_layers(path: str | PathLike[str] | list[str]) -> list[LayerData]:
     return [image_layer(read_volume(name), str(name)) for name in paths]
 
 
-def image_layer(volume: Volume, source: str) -> LayerData:
+def image_layer(volume: Volume, source: str, part: str = "") -> LayerData:
     """Turn a volume into napari layer data.
 
     Parameters
@@ -44,13 +44,16 @@ def image_layer(volume: Volume, source: str) -> LayerData:
         The scan.
     source : str
         Where it comes from, kept in the metadata.
+    part : str
+        Which part of the source it is, kept there too; "" for all of it.
 
     Returns
     -------
     tuple
         A view on the voxels with axes superior, posterior, left; keyword arguments, whose
         metadata hold ``affine`` (index of that view to RAS mm), ``source_affine`` (that of the
-        volume itself) and ``source``; "image".
+        volume itself), ``source``, ``part``, the ``notes`` of the volume and the ``shape`` of the
+        view; "image".
 
     Raises
     ------
@@ -58,7 +61,14 @@ def image_layer(volume: Volume, source: str) -> LayerData:
         If the affine is not usable.
     """
     data, transform, affine = placed(volume)
-    metadata = {"affine": affine, "source_affine": volume.affine, "source": source}
+    metadata = {
+        "affine": affine,
+        "source_affine": volume.affine,
+        "source": source,
+        "part": part,
+        NOTES: volume.notes,
+        READ_SHAPE: data.shape,
+    }
     arguments = {"name": volume.name, "metadata": metadata, **transform}
     limits = _contrast(volume.data)
     if limits is not None:

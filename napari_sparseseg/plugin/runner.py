@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_sparseseg.catalog import Choice
 from napari_sparseseg.errors import Cancelled
+from napari_sparseseg.plugin.failures import forget_locals
 from napari_sparseseg.plugin.geometry import Scan
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ class Request:
         As for ``Segmenter``.
     setting : float or None
         Value of the setting in force, None if there is none.
+    memory_gb : float or None
+        As for ``Segmenter``.
     """
 
     scan: Scan
@@ -52,6 +56,7 @@ class Request:
     device: str
     precision: str
     setting: float | None
+    memory_gb: float | None = None
 
     def shares_session(self, other: Request) -> bool:
         """Tell whether both differ in their setting at most."""
@@ -59,6 +64,7 @@ class Request:
             self.scan.same_as(other.scan)
             and self.choice == other.choice
             and (self.device, self.precision) == (other.device, other.precision)
+            and self.memory_gb == other.memory_gb
         )
 
     def same_as(self, other: Request) -> bool:
@@ -192,6 +198,7 @@ class Runner(QObject):
         if job is not None:
             job.stop()
             job.thread.join()
+            job.let_go()
         if self._finder is not None:
             self._finder.join()
         self._free()
@@ -242,7 +249,11 @@ class Runner(QObject):
         job.token().raise_if_cancelled()
         choice = request.choice
         segmenter = Segmenter(
-            choice.model, request.device, request.precision, sparsifier=choice.sparsifier
+            choice.model,
+            request.device,
+            request.precision,
+            sparsifier=choice.sparsifier,
+            memory_gb=request.memory_gb,
         )
         return segmenter.open(volume, self.progressed.emit, job.token())
 
@@ -255,14 +266,16 @@ class Runner(QObject):
         if job is not self._job:
             return  # it was closed: nobody waits for it any more
         job.thread.join()
+        job.let_go()
         self._job = None
         replaced = self._next is not None
         failed = job.stopped or job.error is not None
         if self._open is not None:
             self._open.proven |= not failed
-            # what a stopped or failed first run prepared does not stay behind
-            if job.forget or (failed and not replaced and not self._open.proven):
-                self._free()
+        # what a stopped or failed first run prepared does not stay behind
+        unproven = self._open is None or not self._open.proven
+        if job.forget or (failed and not replaced and unproven):
+            self._free()
         if replaced:
             self._start()
         else:
@@ -282,14 +295,17 @@ class Runner(QObject):
             self.answered.emit(Answer(job.request, job.result))
 
     def _free(self) -> None:
+        """Give back what a session holds, and what a run that failed has left on the card."""
         opened, self._open = self._open, None
-        if opened is None:
-            return
-        opened.session.close()
+        # a card whose driver has failed says so again at every call: the window goes on
+        with suppress(RuntimeError):
+            if opened is not None:
+                opened.session.close()
         del opened
         torch: Any = sys.modules.get("torch")
-        if torch is not None and torch.cuda.is_available():
-            torch.cuda.empty_cache()  # the network's memory, now that nothing holds it
+        with suppress(RuntimeError):
+            if torch is not None and torch.cuda.is_available():
+                torch.cuda.empty_cache()  # the network's memory, now that nothing holds it
 
 
 @dataclass
@@ -340,6 +356,11 @@ class _Job:
         if self.stopped:
             self._cancel.cancel()
         return self._cancel
+
+    def let_go(self) -> None:
+        """Hold nothing of the session any more; to be called when the thread has ended."""
+        if self.error is not None:
+            forget_locals(self.error)
 
     def stop(self) -> None:
         """Ask the run to stop, whether its token exists yet or not."""

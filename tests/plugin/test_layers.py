@@ -8,9 +8,10 @@ from napari.components import ViewerModel
 from napari.layers import Image, Layer
 
 from napari_sparseseg import maps
-from napari_sparseseg.plugin.geometry import Scan, TokenPlacement
+from napari_sparseseg.plugin.geometry import Scan
 from napari_sparseseg.plugin.layers import ResultLayers, is_result
 from napari_sparseseg.plugin.readers import image_layer
+from napari_sparseseg.plugin.token_placement import TokenPlacement
 from napari_sparseseg.session import Segmentation
 from napari_sparseseg.volume import Volume
 

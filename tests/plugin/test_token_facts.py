@@ -12,7 +12,7 @@ from napari.layers import Layer
 from napari_sparseseg.analysis.compare import compare
 from napari_sparseseg.analysis.patches import TokenIndex
 from napari_sparseseg.canonical import ModelSpace
-from napari_sparseseg.plugin.geometry import Scan, TokenPlacement
+from napari_sparseseg.plugin.geometry import Scan
 from napari_sparseseg.plugin.inspector.attention import AttentionLines, attended
 from napari_sparseseg.plugin.inspector.jumps import (
     Round,
@@ -31,6 +31,7 @@ from napari_sparseseg.plugin.inspector.token_facts import (
 )
 from napari_sparseseg.plugin.layers import ResultLayers, is_result
 from napari_sparseseg.plugin.readers import image_layer
+from napari_sparseseg.plugin.token_placement import TokenPlacement
 from napari_sparseseg.session import Segmentation
 from napari_sparseseg.tokens import TokenGrid, TokenTrace
 from napari_sparseseg.volume import Volume

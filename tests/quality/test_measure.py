@@ -355,6 +355,24 @@ class TestEndToEnd:
         found = self.measured(data, out, ["models"], missing=True)
         assert ran == ["dense", "stp", "stp", "dense"]
 
+    def test_a_default_that_no_ratio_led_to_is_measured(
+        self, data: Path, tmp_path: Path, register: Register
+    ) -> None:
+        register("stp")
+        out, name = tmp_path / "quality.json", f"{TASK}-stp"
+        found = self.measured(data, out, ["models"])
+        for setting in (0.5, 0.77):
+            found["chosen"] = {name: {"setting": setting, "why": "a reason"}}
+            out.write_text(json.dumps(found))
+            arms = self.measured(data, out, ["defaults"])["defaults"][name]
+            if setting == 0.5:
+                assert arms == []
+        assert [(arm["set"], arm["setting"]) for arm in arms] == [
+            ("test", 0.77),
+            ("validation", 0.77),
+        ]
+        assert [row["case"] for row in arms[0]["rows"]] == ["scan_4", "scan_5"]
+
     def test_a_part_leaves_the_others(
         self, data: Path, tmp_path: Path, register: Register, monkeypatch: pytest.MonkeyPatch
     ) -> None:

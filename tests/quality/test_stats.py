@@ -151,3 +151,21 @@ def test_the_shown_arm_is_the_recommended_one_else_the_default() -> None:
     stp = figures.shown(figures.sparse[0], "test")
     assert stp is not None
     assert stp.ratio == 0.5
+
+
+def test_a_recommended_threshold_is_shown_as_it_was_measured() -> None:
+    """Not at the ratio whose threshold lies nearest: that one may lose what this one does not."""
+    figures = Figures(measured("hippocampus-mr"))
+    name = "hippocampus-mr-dtop"
+    figures.data["chosen"][name]["setting"] = 0.62
+    rows = [row("a", [0.9, 0.9])]
+    figures.data["defaults"] = {name: [{"set": "test", "setting": 0.62, "rows": rows}]}
+    dtop = next(m for m in figures.models if m.method == "dtop")
+
+    shown = figures.shown(dtop, "test")
+
+    assert shown is not None
+    assert (shown.setting, shown.mean_dice()) == (0.62, pytest.approx(0.9))
+    elsewhere = figures.shown(dtop, "validation")
+    assert elsewhere is not None
+    assert elsewhere.setting != 0.62

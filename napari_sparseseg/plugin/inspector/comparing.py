@@ -121,7 +121,11 @@ class Comparing:
 
         choice = request.choice
         segmenter = Segmenter(
-            choice.model, request.device, request.precision, sparsifier=choice.sparsifier
+            choice.model,
+            request.device,
+            request.precision,
+            sparsifier=choice.sparsifier,
+            memory_gb=request.memory_gb,
         )
         with segmenter.open(session.volume, tell, cancel) as other:
             return other.run(request.setting, tell, cancel)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from napari_sparseseg.analysis.swept import Sweep, SweepPoint
 from napari_sparseseg.plugin.preferences import POINTS
@@ -13,6 +16,47 @@ if TYPE_CHECKING:
     from napari_sparseseg.session import Segmentation
 
 _RANDOM = "random"
+_FASTEST = 1  # level of zlib: higher ones take several times as long for little
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """A result whose label map is compressed: a curve keeps one for each of its settings.
+
+    Attributes
+    ----------
+    result : Segmentation
+        The result, without voxels.
+    shape : tuple of int
+        Shape of its labels as they lie in memory, the axis with the largest steps first.
+    order : tuple of int
+        For each of these axes the axis of the volume.
+    voxels : bytes
+        The labels, compressed in that order.
+    """
+
+    result: Segmentation
+    shape: tuple[int, ...]
+    order: tuple[int, ...]
+    voxels: bytes
+
+    @classmethod
+    def of(cls, result: Segmentation) -> Packed:
+        """Compress a result: a second for a large scan, so not in the thread of the window."""
+        labels = result.labels
+        order = tuple(sorted(range(3), key=lambda axis: -abs(labels.data.strides[axis])))
+        voxels = np.ascontiguousarray(labels.data.transpose(order))
+        empty = replace(labels, data=np.empty((0, 0, 0), labels.data.dtype))
+        return cls(
+            replace(result, labels=empty), voxels.shape, order, zlib.compress(voxels.data, _FASTEST)
+        )
+
+    def unpacked(self) -> Segmentation:
+        """Return the result as it was."""
+        labels = self.result.labels
+        voxels = np.frombuffer(bytearray(zlib.decompress(self.voxels)), labels.data.dtype)
+        data = voxels.reshape(self.shape).transpose(np.argsort(self.order))
+        return replace(self.result, labels=replace(labels, data=data))
 
 
 @dataclass(eq=False)
@@ -25,23 +69,24 @@ class Curve:
         The result that was shown when it was asked for.
     sweep : Sweep or None
         The points so far.
-    results : dict
+    results : dict of Packed
         The results of the own rule, by setting.
     """
 
     request: Request
     sweep: Sweep | None = None
-    results: dict[float, Segmentation] = field(default_factory=dict)
+    results: dict[float, Packed] = field(default_factory=dict)
 
     def holds_for(self, request: Request) -> bool:
         """Tell whether the points are of the scan, model and processor of another request."""
         own = replace(request, choice=replace(request.choice, sparsifier=""))
         return self.request.shares_session(own)
 
-    def add(self, point: SweepPoint, result: Segmentation) -> None:
+    def add(self, point: SweepPoint, packed: Packed) -> None:
         """Take a point as it comes."""
         before = self.sweep
         if before is None:
+            result = packed.result
             report = result.report
             self.sweep = Sweep(
                 model=report["model"],
@@ -60,7 +105,7 @@ class Curve:
         else:
             self.sweep = replace(before, points=(*before.points, point))
         if point.sparsifier != _RANDOM:
-            self.results[point.setting] = result
+            self.results[point.setting] = packed
 
 
 def in_words(sweep: Sweep, tolerance: float) -> str:

@@ -27,7 +27,7 @@ from qtpy.QtWidgets import (
 from napari_sparseseg.analysis.swept import Sweep, SweepPoint
 from napari_sparseseg.errors import SparseSegError
 from napari_sparseseg.plugin import preferences
-from napari_sparseseg.plugin.inspector.curve_data import Curve, in_words
+from napari_sparseseg.plugin.inspector.curve_data import Curve, Packed, in_words
 from napari_sparseseg.plugin.inspector.curve_plot import CurvePlot, is_dark
 from napari_sparseseg.plugin.inspector.references import Reference, reference_layers
 from napari_sparseseg.plugin.inspector.tab import Tab
@@ -206,7 +206,7 @@ class CurveTab(Tab):
 
             def found(point: SweepPoint, result: Segmentation) -> None:
                 drawn = threading.Event()
-                self._found.emit(point, result, drawn)
+                self._found.emit(point, Packed.of(result), drawn)
                 # the next run is timed: the window must not draw the curve beside it
                 while not (drawn.wait(_LOOK_SECONDS) or cancel.cancelled):
                     pass
@@ -232,9 +232,9 @@ class CurveTab(Tab):
         curve, shown = self._curve, self.inspector.shown
         if curve is None or shown is None or not self.inspector.is_ready():
             return
-        answer = Answer(replace(curve.request, setting=setting), curve.results[setting])
-        if not answer.request.same_as(shown.request):
-            self.inspector.dock.show_answer(answer)
+        request = replace(curve.request, setting=setting)
+        if not request.same_as(shown.request):
+            self.inspector.dock.show_answer(Answer(request, curve.results[setting].unpacked()))
 
     def save(self, folder: Path, overwrite: bool = False) -> None:
         """Write the curve into a folder, and say so.
@@ -300,7 +300,7 @@ class CurveTab(Tab):
         self._growing = curve
         self._show()
 
-    def _on_found(self, point: SweepPoint, result: Segmentation, drawn: threading.Event) -> None:
+    def _on_found(self, point: SweepPoint, result: Packed, drawn: threading.Event) -> None:
         try:
             if self._growing is not None:
                 self._growing.add(point, result)
@@ -316,8 +316,9 @@ class CurveTab(Tab):
         curve.sweep = sweep
         self._curve = curve
         shown = self.inspector.shown
-        if shown is not None:
-            shown.remember_dense(Answer(twin_of(curve.request), curve.results[1.0]))
+        if shown is not None and shown.dense_twin() is None:
+            twin = twin_of(curve.request)
+            shown.remember_dense(Answer(twin, curve.results[1.0].unpacked()))
         self._show()
         self.swept.emit(sweep)
 

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from napari_sparseseg import colors
 from napari_sparseseg.analysis.patches import Box
-from napari_sparseseg.plugin.geometry import TokenPlacement, transform_of
+from napari_sparseseg.plugin.geometry import transform_of
 from napari_sparseseg.plugin.inspector.overlay import Overlay
+from napari_sparseseg.plugin.token_placement import TokenPlacement
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sparseseg.fates import fate_map, fate_names
-from napari_sparseseg.plugin.geometry import TokenPlacement
+from napari_sparseseg.plugin.token_placement import TokenPlacement
 from napari_sparseseg.tokens import TokenTrace
 
 OUTSIDE = -1

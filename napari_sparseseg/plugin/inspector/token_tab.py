@@ -22,7 +22,6 @@ from qtpy.QtWidgets import (
 
 from napari_sparseseg.analysis.patches import TokenIndex
 from napari_sparseseg.plugin.aside import Aside
-from napari_sparseseg.plugin.geometry import TokenPlacement
 from napari_sparseseg.plugin.inspector.attention import AttentionLines, attended
 from napari_sparseseg.plugin.inspector.frame import TokenFrame
 from napari_sparseseg.plugin.inspector.jumps import (
@@ -37,6 +36,7 @@ from napari_sparseseg.plugin.inspector.tab import Tab
 from napari_sparseseg.plugin.inspector.token_facts import TokenFacts, token_facts
 from napari_sparseseg.plugin.inspector.token_view import TokenView
 from napari_sparseseg.plugin.layers import TOKENS
+from napari_sparseseg.plugin.token_placement import TokenPlacement
 from napari_sparseseg.volume import Volume
 
 if TYPE_CHECKING:
