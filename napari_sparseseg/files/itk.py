@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import struct
 import tempfile
 import zlib
@@ -134,6 +133,6 @@ def _ends_whole(path: Path, data: np.ndarray) -> bool:
     ITK says nothing when the disk does not take the last few kilobytes of an NRRD file.
     """
     with open(path, "rb") as file:
-        file.seek(-8, os.SEEK_END)
+        file.seek(max(0, path.stat().st_size - 8))
         end = file.read()
-    return end == struct.pack("<II", zlib.crc32(data), data.nbytes % 2**32)
+    return end == struct.pack("<II", zlib.crc32(data.data), data.nbytes % 2**32)
