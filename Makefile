@@ -102,5 +102,5 @@ bench: setup  ## measure every claim on speed and write docs/performance.md (DAT
 viewer-bench: virtual-libraries setup  ## measure how fluid the slices of a large scan are (DATA=...)
 	scripts/virtual-display .venv/bin/python -m benchmarks.viewer --data $(DATA)
 
-torture: setup  ## try everything that may go wrong and write docs/reliability.md (DATA=..., TORTURE_ARGS=...)
-	OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.torture run --data $(DATA) $(TORTURE_ARGS)
+torture: virtual-libraries setup  ## try all that may go wrong, write docs/reliability.md (DATA=..., TORTURE_ARGS=...)
+	OMP_NUM_THREADS=1 scripts/virtual-display .venv/bin/python -m benchmarks.torture run --data $(DATA) $(TORTURE_ARGS)

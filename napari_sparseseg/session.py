@@ -180,6 +180,7 @@ class Session:
                 progress(group.start, len(self.places), "First encoder blocks")
                 calls.append(Call.of(self.places[group], front, plan.cached))
         synchronise(plan.device)
+        cancel.raise_if_cancelled()
         self.calls, self.scored = calls, [call.scored for call in calls]
 
     def preview(self, setting: float) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sparseseg.errors import InputError, OutputError
+from napari_sparseseg.files.atomic import TEMPORARY, flush, settle
 from napari_sparseseg.methods import METHODS, Fate, View
 from napari_sparseseg.trace_reading import read_arrays, read_facts, read_map
+from napari_sparseseg.undisturbed import undisturbed
 
 TRACE_FILES = (
     "importance.nii.gz",
@@ -257,7 +260,7 @@ class TokenTrace:
         ------
         OutputError
             If the folder holds a trace already, or cannot be written. Nothing is left half
-            written: all files are prepared beside the folder and then moved in.
+            written: all files are prepared in a hidden folder in it and then moved out.
         """
         folder = Path(folder)
         present = [name for name in TRACE_FILES if (folder / name).exists()]
@@ -269,13 +272,10 @@ class TokenTrace:
         missing = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder, prefix=".trace-") as staging:
+            with tempfile.TemporaryDirectory(dir=folder, prefix=TEMPORARY) as staging:
                 self._write_to(Path(staging))
-                for name in TRACE_FILES:
-                    if (Path(staging) / name).exists():
-                        os.replace(Path(staging) / name, folder / name)
-                    else:  # an older trace had one
-                        (folder / name).unlink(missing_ok=True)
+                with undisturbed():
+                    _move(Path(staging), folder)
         except BaseException as error:
             for path in missing:
                 with suppress(OSError):
@@ -321,6 +321,7 @@ class TokenTrace:
             "tokens": self.counts(),
             "air": self.air.astype(int).flatten().tolist(),
             "left_stage": self.left_stage.flatten().tolist(),
+            "sha256": _checksums(folder),
         }
         (folder / "trace.json").write_text(json.dumps(facts))
 
@@ -341,6 +342,8 @@ class TokenTrace:
             facts = read_facts(folder)
             if facts["format"] != TRACE_FORMAT or facts["method"] not in METHODS:
                 raise ValueError("a trace of another version")
+            if facts.get("sha256", now := _checksums(folder)) != now:
+                raise ValueError("maps of several traces: a process was killed as it wrote one")
             shape = tuple(facts["grid"]["shape"])
             grid = TokenGrid(
                 shape, tuple(facts["grid"]["patch"]), np.array(facts["grid"]["affine"])
@@ -359,6 +362,22 @@ class TokenTrace:
             raise InputError(
                 f"{folder} holds no complete trace; run the segmentation again with a trace."
             ) from error
+
+
+def _move(staging: Path, folder: Path) -> None:
+    for name in TRACE_FILES:
+        if (staging / name).exists():
+            flush(staging / name)
+            os.replace(staging / name, folder / name)
+        else:  # an older trace had one
+            (folder / name).unlink(missing_ok=True)
+    settle(folder)
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each map of a trace, by its file."""
+    maps = (folder / name for name in TRACE_FILES if name != "trace.json")
+    return {map.name: sha256(map.read_bytes()).hexdigest() for map in maps if map.exists()}
 
 
 def _read_dependencies(file: Path, size: int) -> tuple[Dependencies, ...]:
