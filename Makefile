@@ -1,12 +1,13 @@
 # `make demo` and `make test` work on a fresh machine; `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help libraries virtual-libraries setup demo test test-slicer check lint format export baselines evaluate adopt results bench viewer-bench
+.PHONY: help libraries virtual-libraries setup demo test test-slicer check lint format export baselines evaluate adopt results bench viewer-bench torture
 # The set-up of one target must not run beside that of another.
 .NOTPARALLEL:
 
 PYTHON ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+TORTURE_ARGS ?=
 EVALUATE_ARGS ?=
 TASK ?= headneck-ct
 export PYTHON
@@ -97,3 +98,6 @@ bench: setup  ## measure every claim on speed and write docs/performance.md (DAT
 
 viewer-bench: virtual-libraries setup  ## measure how fluid the slices of a large scan are (DATA=...)
 	scripts/virtual-display .venv/bin/python -m benchmarks.viewer --data $(DATA)
+
+torture: setup  ## try everything that may go wrong and write docs/reliability.md (DATA=..., TORTURE_ARGS=...)
+	OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.torture run --data $(DATA) $(TORTURE_ARGS)

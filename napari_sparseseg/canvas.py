@@ -53,7 +53,7 @@ class Canvas:
     places : sequence of Placement
         All windows that will be added.
     device : str
-        Where to sum.
+        Where to sum; the windows may come from another processor.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Canvas:
     def add(self, output: Output, places: Sequence[Placement]) -> None:
         """Add the answers of some windows."""
         layout = output.encoded.layout
-        cells = layout.positions.split(layout.counts)
+        cells = layout.positions.to(self.rows.device).split(layout.counts)
         scores = output.scores.split(layout.counts)
         for window, answer, place in zip(cells, scores, places, strict=True):
             rows = self.rows.new_full(self.config.grid, -1)
@@ -95,10 +95,10 @@ class Canvas:
                 self._add(*part)
 
     def _add(self, rows: Tensor, cells: Tensor, scores: Tensor) -> None:
+        probabilities = scores.softmax(dim=-1, dtype=torch.float32).to(rows.device)
         inside = rows >= 0
         if not bool(inside.all()):
-            rows, cells, scores = rows[inside], cells[inside], scores[inside]
-        probabilities = scores.softmax(dim=-1, dtype=torch.float32)
+            rows, cells, probabilities = rows[inside], cells[inside], probabilities[inside]
         shared = self.shared[rows]
         if not bool(shared.any()):
             self.values.index_copy_(0, rows, probabilities)
@@ -116,6 +116,7 @@ class Canvas:
             Voxels of the token grid before the image.
         """
         if bool(self.shared.any()):
-            self.values[self.shared] /= self.weight[self.shared]
+            for rows in self.shared.nonzero()[:, 0].split(_CHUNK):  # no copy of all of them
+                self.values[rows] /= self.weight[rows]
             self.shared = torch.zeros_like(self.shared)
         return PatchScores(self.rows, self.values, self.config.patch, lead)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
+import platform
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 
+import psutil
 import torch
 
-from napari_sparseseg.errors import DeviceError, OutOfMemory
+from napari_sparseseg.errors import DeviceError
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -107,35 +107,23 @@ def _product_time(dtype: torch.dtype) -> float:
     return min(trials)
 
 
+def processor_name(device: str) -> str:
+    """Return what decides how a processor rounds: the graphics card, or the CPU's instructions.
+
+    Parameters
+    ----------
+    device : str
+        A resolved device.
+    """
+    if device.startswith("cuda"):
+        return f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}"
+    return f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
+
+
 def synchronise(device: str) -> None:
     """Wait until a device has done what it was given."""
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
-
-
-@contextmanager
-def memory_errors() -> Iterator[None]:
-    """Turn an exhausted GPU into a sentence.
-
-    Raises
-    ------
-    OutOfMemory
-        If the GPU ran out of memory; what it held for nobody is given back.
-    """
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        torch.cuda.empty_cache()
-        raise OutOfMemory(
-            "The graphics card ran out of memory; close other programs that use it or choose "
-            "the CPU."
-        ) from error
-
-
-def release_memory() -> None:
-    """Give back the memory of graphics cards that nothing uses any more."""
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def device_memory(name: str) -> dict[str, int | None]:
@@ -173,7 +161,9 @@ class PeakMemory:
         self.device = device
         if device.startswith("cuda"):
             torch.cuda.reset_peak_memory_stats(device)
+            self.start = torch.cuda.memory_allocated(device) / 2**20
             return
+        self.start = psutil.Process().memory_info().rss / 2**20
         try:
             with open("/proc/self/clear_refs", "w") as file:
                 file.write("5")
@@ -190,6 +180,10 @@ class PeakMemory:
             return int(line.split()[1]) / 2**10
         except (OSError, StopIteration):
             return _lifetime_peak()
+
+    def added_megabytes(self) -> float:
+        """Return by how much the peak exceeds what was held when this object was made."""
+        return self.megabytes() - self.start
 
 
 def _lifetime_peak() -> float:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+OVERLAP = 0.25
+"""Least common part of neighbouring windows, as a fraction of a window."""
+
 
 @dataclass(frozen=True)
 class Means:

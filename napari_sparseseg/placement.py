@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-OVERLAP = 0.25
-"""Least common part of neighbouring windows, as a fraction of a window."""
+from napari_sparseseg.means import OVERLAP
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,20 +1,30 @@
-"""The facts and figures of a run as plain data."""
+"""The facts and figures of a run as plain data, enough to do it again (see :mod:`repeat`)."""
 
 from __future__ import annotations
 
+import hashlib
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_sparseseg.errors import OutputError
+from napari_sparseseg.means import Means
 from napari_sparseseg.volume import Volume
 from napari_sparseseg.weights import ModelInfo
 
 NOTICE = "Research use only, not for diagnosis."
-_VERSIONS = ("napari-sparseseg", "torch", "numpy")
+REPORT_FORMAT = 2
+"""Grows when a report says something in another way."""
+
+_VERSIONS = ("napari-sparseseg", "torch", "numpy", "SimpleITK", "nibabel")
 
 
 def make_report(
@@ -25,11 +35,16 @@ def make_report(
     setting: dict[str, Any] | None,
     device: str,
     precision: str,
+    seed: int,
+    means: Means,
+    overlap: float,
+    notes: Sequence[str],
     labels: Volume,
     tokens: dict[str, int],
     gmacs: dict[str, float],
     seconds: dict[str, float],
     peak_memory_mb: float,
+    memory: dict[str, Any],
 ) -> dict[str, Any]:
     """Collect what a run did.
 
@@ -45,6 +60,14 @@ def make_report(
         "name" and "value" of its setting, None if it has none.
     device, precision : str
         Where and how it was computed.
+    seed : int
+        Seed of what a control draws.
+    means : Means
+        The switches of the run.
+    overlap : float
+        Least common part of neighbouring windows, as a fraction of a window.
+    notes : sequence of str
+        What a user should know of how the scan was read and of how the run went.
     labels : Volume
         Class indices on the input's grid.
     tokens : dict
@@ -56,6 +79,10 @@ def make_report(
         Seconds of each part; the total is added.
     peak_memory_mb : float
         Largest memory of the run: of the GPU if one was used, else of the process.
+    memory : dict
+        "estimate_mb" before the run and "peak_mb" measured, both without what was there before it;
+        "budget_mb", what it was allowed to take; "steps", sentences about what was given up for
+        want of memory.
 
     Returns
     -------
@@ -66,6 +93,7 @@ def make_report(
     millilitres = abs(float(np.linalg.det(labels.affine[:3, :3]))) / 1000
     return {
         "notice": NOTICE,
+        "format": REPORT_FORMAT,
         "model": info.name,
         "method": info.method,
         "weights_sha256": weights_sha256,
@@ -73,6 +101,11 @@ def make_report(
         "setting": setting,
         "device": device,
         "precision": precision,
+        "seed": seed,
+        "means": asdict(means),
+        "overlap": overlap,
+        "part": "",
+        "notes": list(notes),
         "volume": {
             "shape": list(labels.shape),
             "spacing": [round(s, 6) for s in labels.spacing],
@@ -85,12 +118,93 @@ def make_report(
             **{key: round(value, 4) for key, value in seconds.items()},
         },
         "peak_memory_mb": round(peak_memory_mb, 1),
+        "memory": {
+            key: round(value, 1) if isinstance(value, float) else value
+            for key, value in memory.items()
+        },
         "classes": {
             name: {"voxels": int(count), "millilitres": round(int(count) * millilitres, 3)}
             for name, count in zip(info.classes[1:], counts[1:], strict=True)
         },
-        "versions": {name: version(name) for name in _VERSIONS},
+        "versions": dict(versions()),
+        "computer": computer(device),
     }
+
+
+@cache
+def versions() -> Mapping[str, str]:
+    """Return the versions of Python and of the libraries that a result can depend on."""
+    libraries = {name: version(name) for name in _VERSIONS}
+    return MappingProxyType(libraries | {"python": platform.python_version()})
+
+
+def computer(device: str) -> dict[str, Any]:
+    """Return what a result can depend on beside settings and versions, nothing of the user's.
+
+    Parameters
+    ----------
+    device : str
+        A resolved device.
+
+    Returns
+    -------
+    dict
+        "system", "processor" and the number of "threads".
+    """
+    import torch
+
+    from napari_sparseseg.devices import processor_name
+
+    return {
+        "system": platform.system(),
+        "processor": processor_name(device),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def checksums(scan: Volume, labels: Volume) -> dict[str, str]:
+    """Return what tells a scan and its labels from others; a report that is kept has it.
+
+    Not part of every report: a large scan takes a tenth of the time of its segmentation.
+
+    Parameters
+    ----------
+    scan, labels : Volume
+        The input, checked, and the label map of the run.
+
+    Returns
+    -------
+    dict
+        SHA-256 of "scan" and "labels" (see :func:`volume_checksum`).
+    """
+    return {"scan": volume_checksum(scan), "labels": volume_checksum(labels)}
+
+
+_PLACE_DIGITS = 4  # formats round an affine, by far less than 0.0001 mm
+_SLAB_BYTES = 1 << 22
+
+
+def volume_checksum(volume: Volume) -> str:
+    """Return the SHA-256 of the voxels of a volume, their type, and their place.
+
+    It does not depend on how the voxels lie in memory, and takes an affine for the same that
+    differs by less than formats round it.
+
+    Parameters
+    ----------
+    volume : Volume
+        Any 3-D volume.
+    """
+    data = volume.data
+    affine = np.round(volume.affine, _PLACE_DIGITS) + 0.0  # no negative zero
+    stored = data.dtype.newbyteorder("<")
+    found = hashlib.sha256(f"{data.shape} {stored.str}".encode())
+    found.update(affine.astype("<f8").tobytes())
+    thick = max(1, _SLAB_BYTES // max(1, data[..., :1].nbytes))
+    for first in range(0, data.shape[2], thick):
+        slab = data[..., first : first + thick].T  # nearly all files are in this order
+        found.update(np.ascontiguousarray(slab, dtype=stored).data)
+    return found.hexdigest()
 
 
 _CHUNK = 1 << 18  # pairs of labels counted at once: what a counter takes stays in cache

@@ -9,8 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_sparseseg.devices import memory_errors, resolve_device, resolve_precision
+from napari_sparseseg.devices import resolve_device, resolve_precision
+from napari_sparseseg.exhaustion import giving_back
 from napari_sparseseg.means import Means
+from napari_sparseseg.memory import MemoryBudget
 from napari_sparseseg.methods import Control, Method, check_sparsifier, rule_of
 from napari_sparseseg.network.sparsifiers import make_control
 from napari_sparseseg.placement import OVERLAP
@@ -45,6 +47,9 @@ class Segmenter:
         What makes a run fast; each can be switched off.
     overlap : float
         Least common part of neighbouring windows, as a fraction of a window.
+    memory_gb : float, optional
+        The most that a run may take, see :class:`MemoryBudget`; a share of what is free if left
+        out.
 
     Attributes
     ----------
@@ -70,19 +75,35 @@ class Segmenter:
         overlap: float = OVERLAP,
         memory_gb: float | None = None,
     ) -> None:
+        self.budget = MemoryBudget(memory_gb)
         self.info = model if isinstance(model, ModelInfo) else find_model(model)
         self.sparsifier = sparsifier or self.info.method
         check_sparsifier(self.sparsifier, self.info.method, self.info.name)
         self.device = resolve_device(device)
         self.dtype = resolve_precision(precision, self.device)
         self.sha256 = self.info.sha256 or checksum(self.info.path)
-        self.means, self.overlap, self.memory_gb = means, overlap, memory_gb
+        self.seed, self.means, self.overlap = seed, means, overlap
+        with giving_back():
+            self.network = self.network_on(self.device)
+
+    def network_on(self, device: str) -> SparseUNETR:
+        """Load the network once more, with its rule and precision, on a processor.
+
+        Raises
+        ------
+        ModelError
+            If the weights are not there any more.
+        """
         network = load_network(self.info)
         if self.sparsifier != self.info.method:
-            network.sparsifier = make_control(self.sparsifier, network.sparsifier, seed)
+            network.sparsifier = make_control(self.sparsifier, network.sparsifier, self.seed)
         network.to_precision(self.dtype)
-        with memory_errors():
-            self.network: SparseUNETR = network.to(self.device)
+        return network.to(device)
+
+    @property
+    def memory_gb(self) -> float | None:
+        """The most that a run may take (GB), None for a share of what is free."""
+        return self.budget.gigabytes
 
     @property
     def precision(self) -> str:
@@ -121,7 +142,8 @@ class Segmenter:
         DeviceError
             If the device runs out of memory.
         """
-        return Session(self, volume, progress or silent, cancel or CancelToken())
+        with giving_back():
+            return Session(self, volume, progress or silent, cancel or CancelToken())
 
     def segment(self, volume: Volume, setting: float | None = None) -> Segmentation:
         """Segment one volume at one setting; see :meth:`open` and :meth:`Session.run`."""

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_sparseseg.calls import Call, Front, Scored, count_tokens, group_windows
 from napari_sparseseg.canonical import ModelSpace
 from napari_sparseseg.canvas import Canvas
-from napari_sparseseg.devices import PeakMemory, memory_errors, synchronise
+from napari_sparseseg.devices import PeakMemory, synchronise
 from napari_sparseseg.errors import InputError
+from napari_sparseseg.estimate import Sizes
+from napari_sparseseg.exhaustion import exhausted, forget_locals, giving_back, release_cards
 from napari_sparseseg.intensity import check_intensity, normalise
 from napari_sparseseg.methods import checked_setting
-from napari_sparseseg.network import Prepared
-from napari_sparseseg.placement import (
-    Placement,
-    cut_window,
-    grid_lead,
-    pad_to_grid,
-    place_windows,
-)
+from napari_sparseseg.placement import grid_lead, pad_to_grid, place_windows
+from napari_sparseseg.planning import Planning
 from napari_sparseseg.progress import CancelToken, Progress, silent
 from napari_sparseseg.recorder import Recorder
 from napari_sparseseg.report import make_report
 from napari_sparseseg.scores import PatchScores
+from napari_sparseseg.steady import steady
 from napari_sparseseg.tokens import TokenGrid, TokenTrace
 from napari_sparseseg.volume import Volume
 
@@ -39,9 +37,7 @@ if TYPE_CHECKING:
 
 PREVIEW_AIR, PREVIEW_PRUNED, PREVIEW_OPEN = 0, 1, 2
 
-TOKENS_PER_CALL = 2048
-"""Windows are packed into one call up to so many tokens: enough to keep a processor busy, and no
-more memory than one dense window takes."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,22 +76,6 @@ class Segmentation:
         return self.recorded
 
 
-@dataclass(frozen=True, eq=False)
-class _Call:
-    """Windows that go through the network together.
-
-    Attributes
-    ----------
-    places : list of Placement
-        Where they lie.
-    prepared : Prepared
-        They, up to the first stage.
-    """
-
-    places: list[Placement]
-    prepared: Prepared
-
-
 class Session:
     """A volume up to the first stage, ready to be finished at any setting.
 
@@ -115,19 +95,13 @@ class Session:
     ) -> None:
         self.segmenter = segmenter
         self.volume = volume.validated()
+        self.network = segmenter.network
+        self.closed = False
+        self.calls: list[Call] = []
+        self.scored: list[Scored] = []  # stays while the calls are made anew
         self.memory = PeakMemory(segmenter.device)
-        start = time.perf_counter()
-        progress(0, 1, "Resampling")
-        self.space = ModelSpace.of(self.volume, segmenter.info.spacing)
-        image = self._image_on_grid()
-        self.tissue = self._find_tissue(image)
-        covered = self.tissue if segmenter.means.skip_windows else np.ones_like(self.tissue)
-        grid = segmenter.network.config.grid
-        self.places = place_windows(covered, grid, segmenter.overlap)
-        cancel.raise_if_cancelled()
-        self.seconds = {"preprocess": time.perf_counter() - start}
-        self.calls = self._first_stage(image, progress, cancel)
-        self.seconds["first_stage"] = time.perf_counter() - start - self.seconds["preprocess"]
+        self.planning = Planning(segmenter.budget, segmenter.device, segmenter.means.pack_windows)
+        self._in_steps(lambda: self._prepare(progress, cancel), progress)
 
     def __enter__(self) -> Session:
         return self
@@ -135,22 +109,71 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def device(self) -> str:
+        """Where the network runs: the segmenter's device, or the CPU where that was too small."""
+        return self.planning.plan.device
+
     def close(self) -> None:
         """Give the cached features back; the session cannot run any more."""
-        self.calls = []
-        if self.segmenter.device.startswith("cuda"):
-            torch.cuda.empty_cache()
+        self.closed = True
+        self.calls, self.scored = [], []
+        release_cards()
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """Hold for all work of the network."""
+        with torch.inference_mode(), steady(self.device):
+            yield
 
     def _check_open(self) -> None:
-        if not self.calls:
+        if self.closed:
             raise InputError("This session was closed; open the volume again.")
+
+    def _in_steps(self, work: Callable[[], T], progress: Progress) -> T:
+        """Do some work; where memory runs out, do it again in a way that takes less."""
+        while True:
+            try:
+                return work()
+            except (MemoryError, RuntimeError) as error:
+                place = exhausted(error)
+                if not place or not self.planning.step_down(f"The {place} ran out of memory"):
+                    raise
+                forget_locals(error)
+            self.calls = []
+            progress(0, 1, self.planning.steps[-1])
+            self._follow_plan()
+
+    def _follow_plan(self) -> None:
+        """Bring the network to where the plan wants it, and give back what it left."""
+        if self.device != self.memory.device:
+            self.network = self.segmenter.network_on(self.device)
+            self.memory = PeakMemory(self.device)
+        release_cards()
+
+    def _prepare(self, progress: Progress, cancel: CancelToken) -> None:
+        """Do all that no setting changes."""
+        segmenter, start = self.segmenter, time.perf_counter()
+        progress(0, 1, "Resampling")
+        self.space = ModelSpace.of(self.volume, segmenter.info.spacing)
+        self.planning.begin(self.space)
+        with torch.inference_mode():
+            image = self._image_on_grid()
+            self.tissue = self._find_tissue(image)
+        covered = self.tissue if segmenter.means.skip_windows else np.ones_like(self.tissue)
+        grid = self.network.config.grid
+        self.places = place_windows(covered, grid, segmenter.overlap)
+        cancel.raise_if_cancelled()
+        self.seconds = {"preprocess": time.perf_counter() - start}
+        self._first_stage(image, progress, cancel)
+        self.seconds["first_stage"] = time.perf_counter() - start - self.seconds["preprocess"]
 
     def _image_on_grid(self) -> Tensor:
         """Resample and normalise the volume, and lay the token grid over it."""
-        config = self.segmenter.network.config
-        resampled, intensity = self.space.to_model(self.volume.data), self.segmenter.info.intensity
-        check_intensity(resampled, intensity)
-        image = normalise(resampled, intensity).to(self.segmenter.device)
+        config = self.network.config
+        image, intensity = self.space.to_model(self.volume.data), self.segmenter.info.intensity
+        check_intensity(image, intensity)
+        image = normalise(image, intensity).to(self.device)
         self.lead = grid_lead(
             image > config.air_level, config.patch, config.air_fraction * config.patch**3
         )
@@ -160,44 +183,37 @@ class Session:
 
     def _find_tissue(self, image: Tensor) -> NDArray[np.bool_]:
         """Mark the tokens that are not air, on the token grid."""
-        tissue = ~self.segmenter.network.find_air(image[None, None])[0].cpu().numpy()
+        tissue = ~self.network.find_air(image[None, None])[0].cpu().numpy()
         if not tissue.any():
             raise InputError("The scan holds no tissue; check that the image is the right one.")
         return tissue
 
-    def _first_stage(self, image: Tensor, progress: Progress, cancel: CancelToken) -> list[_Call]:
-        """Run the blocks before the first stage on every window."""
-        network, means = self.segmenter.network, self.segmenter.means
-        config = network.config
-        calls: list[_Call] = []
-        with torch.inference_mode(), memory_errors():
-            for places in self._packed():
-                cancel.raise_if_cancelled()
-                done = sum(len(call.places) for call in calls)
-                progress(done, len(self.places), "First encoder blocks")
-                windows = torch.stack(
-                    [cut_window(image, p.origin, config.window, config.patch) for p in places]
-                )[:, None]
-                air = network.find_air(windows)
-                if not means.skip_air:
-                    air = torch.zeros_like(air)
-                calls.append(_Call(places, network.prepare(windows, air)))
-            synchronise(self.segmenter.device)
-        return calls
+    @property
+    def _seen(self) -> NDArray[np.bool_]:
+        """The tokens that the network is shown, on the token grid."""
+        return self.tissue if self.segmenter.means.skip_air else np.ones_like(self.tissue)
 
-    def _packed(self) -> Iterator[list[Placement]]:
-        """Group the windows that go through the network in one call."""
-        means, window = self.segmenter.means, self.segmenter.network.config.grid
-        group: list[Placement] = []
-        tokens = 0
-        for place in self.places:
-            more = int(self.tissue[place.outer].sum()) if means.skip_air else math.prod(window)
-            if group and (not means.pack_windows or tokens + more > TOKENS_PER_CALL):
-                yield group
-                group, tokens = [], 0
-            group.append(place)
-            tokens += more
-        yield group
+    def _first_stage(self, image: Tensor, progress: Progress, cancel: CancelToken) -> None:
+        """Run the blocks before the first stage on every window."""
+        skip_air, config = self.segmenter.means.skip_air, self.network.config
+        tokens = count_tokens(self.places, self.tissue, skip_air, config.grid)
+        shown = int(self._seen.sum())
+        width = self.segmenter.dtype.itemsize
+        told = len(self.planning.steps)
+        self.planning.fit(Sizes(self.space, tuple(tokens), shown, config, width))
+        for step in self.planning.steps[told:]:
+            progress(0, len(self.places), step)
+        self._follow_plan()
+        plan = self.planning.plan
+        front = Front(self.network, image.to(plan.device), skip_air)
+        calls: list[Call] = []
+        with self._computing():
+            for group in group_windows(tokens, plan.packed):
+                cancel.raise_if_cancelled()
+                progress(group.start, len(self.places), "First encoder blocks")
+                calls.append(Call.of(self.places[group], front, plan.cached))
+        synchronise(plan.device)
+        self.calls, self.scored = calls, [call.scored for call in calls]
 
     def preview(self, setting: float) -> NDArray[np.uint8]:
         """Tell which tokens the first stage lets go on, from the cached scores alone.
@@ -219,17 +235,16 @@ class Session:
         """
         checked_setting(setting, self.segmenter.control)
         self._check_open()
-        network = self.segmenter.network
+        network = self.network
         result = np.full(self.grid.shape, PREVIEW_AIR, dtype=np.uint8)
-        for call in self.calls:
-            first = call.prepared.first
+        for scored in self.scored:
             with torch.inference_mode():
-                keeps = [network.sparsifier.decide(0, s, setting).keep for s in first.scores]
-            state = np.full((len(call.places), *network.config.grid), PREVIEW_AIR, dtype=np.uint8)
+                keeps = [network.sparsifier.decide(0, s, setting).keep for s in scored.scores]
+            state = np.full((len(scored.places), *network.config.grid), PREVIEW_AIR, dtype=np.uint8)
             kept = torch.cat(keeps).cpu().numpy()
-            cells = first.layout.cells.cpu().numpy()
+            cells = scored.cells.cpu().numpy()
             state.reshape(-1)[cells] = np.where(kept, PREVIEW_OPEN, PREVIEW_PRUNED)
-            for place, window in zip(call.places, state, strict=True):
+            for place, window in zip(scored.places, state, strict=True):
                 result[place.outer][place.owned] = window[place.inner][place.owned]
         return result
 
@@ -262,9 +277,15 @@ class Session:
         """
         progress, cancel = progress or silent, cancel or CancelToken()
         setting = self._usable(setting)
+        with giving_back():
+            return self._in_steps(lambda: self._run(setting, progress, cancel), progress)
+
+    def _run(self, setting: float, progress: Progress, cancel: CancelToken) -> Segmentation:
+        if not self.calls:  # given up where memory ran out
+            self._prepare(progress, cancel)
         start = time.perf_counter()
-        recorder = Recorder(self.grid, self.segmenter.network, self.segmenter.means.trace)
-        with torch.inference_mode(), memory_errors():
+        recorder = Recorder(self.grid, self.network, self.segmenter.means.trace)
+        with self._computing():
             scores = self._encode_and_decode(setting, recorder, progress, cancel)
             recorder.add_confidence(scores)
             network_seconds = time.perf_counter() - start
@@ -303,8 +324,14 @@ class Session:
             If the device runs out of memory.
         """
         setting = self._usable(setting)
-        recorder = Recorder(self.grid, self.segmenter.network, observe=False)
-        with torch.inference_mode(), memory_errors():
+        with giving_back():
+            return self._in_steps(lambda: self._probabilities(setting), silent)
+
+    def _probabilities(self, setting: float) -> PatchScores:
+        if not self.calls:
+            self._prepare(silent, CancelToken())
+        recorder = Recorder(self.grid, self.network, observe=False)
+        with self._computing():
             return self._encode_and_decode(setting, recorder, silent, CancelToken())
 
     def _usable(self, setting: float | None) -> float:
@@ -320,18 +347,18 @@ class Session:
         self, setting: float, recorder: Recorder, progress: Progress, cancel: CancelToken
     ) -> PatchScores:
         """Run the network behind the first stage, and join the answers of the windows."""
-        network, means = self.segmenter.network, self.segmenter.means
-        seen = self.tissue if means.skip_air else np.ones_like(self.tissue)
-        canvas = Canvas(seen, network.config, self.places, self.segmenter.device)
+        network, plan = self.network, self.planning.plan
+        active_blocks = self.segmenter.means.active_blocks
+        canvas = Canvas(self._seen, network.config, self.places, plan.stitch)
         done = 0
         for call in self.calls:
             cancel.raise_if_cancelled()
             progress(done, len(self.places) + 1, "Encoding and decoding")
-            output = network.finish(call.prepared, setting, means.active_blocks)
+            output = network.finish(call.prepared(), setting, active_blocks)
             canvas.add(output, call.places)
             recorder.add(output, call.places)
             done += len(call.places)
-        synchronise(self.segmenter.device)
+        synchronise(plan.device)
         return canvas.result(self.lead)
 
     def _result(
@@ -349,13 +376,18 @@ class Session:
             weights_sha256=self.segmenter.sha256,
             sparsifier=self.segmenter.sparsifier,
             setting={"name": control.name, "value": setting} if control else None,
-            device=self.segmenter.device,
+            device=self.device,
             precision=self.segmenter.precision,
+            seed=self.segmenter.seed,
+            means=self.segmenter.means,
+            overlap=self.segmenter.overlap,
+            notes=(*self.volume.notes, *self.planning.steps),
             labels=volume,
             tokens=trace.counts() if trace else {},
             gmacs={key: macs / 1e9 for key, macs in recorder.macs.items()},
             seconds=seconds,
             peak_memory_mb=self.memory.megabytes(),
+            memory={**self.planning.facts(), "peak_mb": self.memory.added_megabytes()},
         )
         return Segmentation(volume, info.classes, info.colors, report, trace)
 

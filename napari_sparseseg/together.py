@@ -84,7 +84,10 @@ def check_targets(
     taken = {path.resolve() for path in inputs}
     for file in (*files, *in_folder):
         if file.resolve() in taken:
-            raise OutputError(f"{file} is the scan itself or another result; choose another name.")
+            raise OutputError(
+                f"{file} is the scan itself or another result, or a report that is read; choose "
+                "another name."
+            )
         taken.add(file.resolve())
     for file in files:
         _rehearse(file, overwrite)

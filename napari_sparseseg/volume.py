@@ -44,7 +44,7 @@ class Volume:
     affine : numpy.ndarray
         Matrix (4, 4), float64: voxel index (i, j, k, 1) to millimetres right, anterior, superior.
     name : str
-        Name for layers, reports and messages.
+        Name for layers and messages.
     notes : tuple of str
         What a user should know about how the volume was read, one sentence each.
     """

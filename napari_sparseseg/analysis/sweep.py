@@ -246,6 +246,7 @@ def _random_session(session: Session, seed: int, runs: _Runs) -> Session:
         seed=seed,
         means=own.means,
         overlap=own.overlap,
+        memory_gb=own.memory_gb,
     )
     return other.open(session.volume, cancel=runs.cancel)
 

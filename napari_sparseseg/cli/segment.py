@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from napari_sparseseg.cli.asked import Asked
+from napari_sparseseg.cli.repeated import Repeated
 from napari_sparseseg.cli.shared import (
     DeviceOption,
+    MemoryOption,
     ModelOption,
     OverwriteOption,
     PrecisionOption,
@@ -16,9 +19,8 @@ from napari_sparseseg.cli.shared import (
     one_interrupt,
     progress_bar,
 )
-from napari_sparseseg.errors import InputError
-from napari_sparseseg.methods import Control, check_sparsifier, control_of, controls
-from napari_sparseseg.weights import DEFAULT_MODEL, find_model
+from napari_sparseseg.cli.summary import summarise
+from napari_sparseseg.methods import controls
 
 if TYPE_CHECKING:
     from napari_sparseseg.analysis.inspection import Inspection
@@ -38,7 +40,7 @@ def segment(
             show_default=False,
         ),
     ],
-    model: ModelOption = DEFAULT_MODEL,
+    model: ModelOption = "",
     keep_ratio: Annotated[
         float | None,
         typer.Option(
@@ -67,6 +69,7 @@ def segment(
     ] = "",
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
+    memory: MemoryOption = None,
     trace: Annotated[
         Path | None,
         typer.Option(
@@ -88,52 +91,64 @@ def segment(
             show_default=False,
         ),
     ] = None,
+    from_report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Repeat the run that this report tells of, and say whether the labels are the "
+            "same: model, setting, sparsifier, device and precision are taken from it. Other "
+            "options may not contradict it; --model may name the weights' file.",
+            show_default=False,
+        ),
+    ] = None,
+    other_scan: Annotated[
+        bool,
+        typer.Option(
+            "--other-scan", help="With --from-report: use its settings on a scan that it is not of."
+        ),
+    ] = False,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Segment a scan.
 
     All outputs are written when the work is done, or none of them.
+
+    With --from-report, exit code 1 tells that the labels differ from those of the report.
     """
     with one_interrupt():
         from napari_sparseseg.outputs import Outputs
 
         outputs = Outputs(output, trace, report, overwrite)
-        outputs.check(scan)
-        settings = {"--keep-ratio": keep_ratio, "--threshold": threshold}
-        result = _segment(scan, outputs, model, settings, device, precision, sparsifier)
-    print(_summarise(result, output))
+        outputs.check(scan, *([] if from_report is None else [from_report]))
+        asked = Asked(model, sparsifier, device, precision, keep_ratio, threshold)
+        repeated = Repeated.of(from_report, other_scan)
+        result = _segment(scan, outputs, asked, repeated, memory)
+    print(summarise(result, output))
+    if repeated is not None:
+        raise typer.Exit(repeated.tell(result))
 
 
 def _segment(
-    scan: Path,
-    outputs: Outputs,
-    model: str,
-    settings: dict[str, float | None],
-    device: str,
-    precision: str,
-    sparsifier: str,
+    scan: Path, outputs: Outputs, asked: Asked, repeated: Repeated | None, memory: float | None
 ) -> Segmentation:
     """Read, segment and write; whatever can be refused is refused before the long work."""
     with progress_bar() as progress:
         progress(0, 1, "Loading the model")
         from napari_sparseseg.files import read_volume
-        from napari_sparseseg.methods import checked_setting
-        from napari_sparseseg.segmenter import Segmenter
+        from napari_sparseseg.report import checksums
 
-        info = find_model(model)
-        rule = sparsifier or info.method
-        check_sparsifier(rule, info.method, info.name)
-        control = control_of(info.method, rule)
-        setting = _chosen_setting(settings, control, rule)
-        if setting is not None:
-            checked_setting(setting, control)
-        segmenter = Segmenter(info, device, precision, sparsifier)
+        settings = asked.repeating(repeated.record) if repeated else asked.settings()
+        segmenter = settings.segmenter(memory)
         progress(0, 1, "Reading the scan")
         volume = read_volume(scan)
+        if repeated is not None:
+            repeated.check(volume)
         with segmenter.open(volume, progress) as session:
-            result = session.run(setting, progress)
+            result = session.run(settings.setting, progress)
             inspection = _inspect(session, result, progress) if outputs.has_page else None
-        progress(0, 1, "Writing")
+            progress(0, 1, "Writing")
+            if outputs.report is not None or repeated is not None:
+                result.report["checksums"] = checksums(session.volume, result.labels)
         outputs.write(result, inspection)
     return result
 
@@ -149,41 +164,3 @@ def _inspect(session: Session, result: Segmentation, progress: Progress) -> Insp
         dense = session.run(1.0, progress) if setting else None
     progress(0, 1, "Comparing")
     return inspect(session.volume, result, dense=dense, progress=progress)
-
-
-def _chosen_setting(
-    settings: dict[str, float | None], control: Control | None, rule: str
-) -> float | None:
-    """Return the value of the option that sets this rule; refuse the others."""
-    for option, value in settings.items():
-        if value is not None and (control is None or option != control.option):
-            use = f"its {control.name} is set with {control.option}" if control else "leave it out"
-            raise InputError(
-                f"'{rule}' has no {option.removeprefix('--').replace('-', ' ')}; {use}."
-            )
-    return settings[control.option] if control else None
-
-
-def _summarise(result: Segmentation, output: Path) -> str:
-    report: dict[str, Any] = result.report
-    tokens, gmacs, seconds = report["tokens"], report["gmacs"], report["seconds"]
-    parts = ", ".join(
-        f"{name.replace('_', ' ')} {value:.1f}"
-        for name, value in seconds.items()
-        if name != "total"
-    )
-    share = 100 * gmacs["run"] / gmacs["dense"]
-    rule, setting = f"sparsifier {report['sparsifier']}", report["setting"]
-    if setting is not None:
-        rule += f", {setting['name']} {setting['value']:g}"
-    return (
-        f"Labels   {output}\n"
-        f"Model    {report['model']}, {rule}, "
-        f"{report['device']}, {report['precision']}\n"
-        f"Tokens   {tokens['total']}: {tokens['kept']} kept to the last block, "
-        f"{tokens['pruned']} pruned, {tokens['exited']} exited, {tokens['air']} air\n"
-        f"Compute  {gmacs['run']:.3g} GMACs, {share:.0f} % of the dense {gmacs['dense']:.3g}\n"
-        f"Time     {seconds['total']:.1f} s ({parts})\n"
-        f"Memory   {report['peak_memory_mb']:.0f} MB at the most\n"
-        f"{report['notice']}"
-    )

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from napari_sparseseg.errors import Cancelled
+from napari_sparseseg.weights import DEFAULT_MODEL
 
 ScanArgument = Annotated[
     Path,
@@ -26,6 +27,7 @@ ModelOption = Annotated[
     typer.Option(
         metavar="NAME|PATH",
         help="A model that 'sparseseg models' lists, or the path of a .safetensors file.",
+        show_default=DEFAULT_MODEL,
     ),
 ]
 DeviceOption = Annotated[
@@ -40,6 +42,17 @@ PrecisionOption = Annotated[
     typer.Option(
         metavar="auto|float32|bfloat16",
         help="Number format: auto is bfloat16 where the processor is faster with it.",
+    ),
+]
+MemoryOption = Annotated[
+    float | None,
+    typer.Option(
+        "--memory",
+        metavar="GB",
+        help="The most memory that the run may take beside the scan and the model, of the computer "
+        "and of the graphics card; if left out, four fifths of what is free. A run that does not "
+        "fit is made in a slower way that takes less, with the same labels, or refused.",
+        show_default=False,
     ),
 ]
 OverwriteOption = Annotated[

@@ -10,6 +10,7 @@ import typer
 from napari_sparseseg.analysis.swept import TOLERANCE, checked_tolerance
 from napari_sparseseg.cli.shared import (
     DeviceOption,
+    MemoryOption,
     ModelOption,
     OverwriteOption,
     PrecisionOption,
@@ -63,6 +64,7 @@ def sweep(
     model: ModelOption = DEFAULT_MODEL,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
+    memory: MemoryOption = None,
     no_random: Annotated[
         bool,
         typer.Option("--no-random", help="Leave out the control, as many tokens drawn at random."),
@@ -82,7 +84,7 @@ def sweep(
     """
     with one_interrupt():
         swept = _sweep(
-            scan, out, settings, reference, resample, model, device, precision,
+            scan, out, settings, reference, resample, model, device, precision, memory,
             not no_random, tolerance, overwrite,
         )  # fmt: skip
     print(_summarise(swept, tolerance, out))
@@ -97,6 +99,7 @@ def _sweep(
     model: str,
     device: str,
     precision: str,
+    memory: float | None,
     random: bool,
     tolerance: float,
     overwrite: bool,
@@ -122,7 +125,7 @@ def _sweep(
         info = find_model(model)
         asked = None if settings is None else read_settings(settings)
         planned = planned_settings(METHODS[info.method].control, asked)
-        segmenter = Segmenter(info, device, precision)
+        segmenter = Segmenter(info, device, precision, memory_gb=memory)
         progress(0, 1, "Reading the scan")
         volume, truth = read_volume(scan), None
         if reference is not None:

@@ -77,7 +77,7 @@ class Engine:
         return {
             "grid": grid_answer(session.grid),
             "control": control_answer(segmenter.control),
-            "device": segmenter.device,
+            "device": session.device,
             "precision": segmenter.precision,
         }
 
@@ -108,9 +108,9 @@ class Engine:
         self.forget()
         self._segmenter = None
         if loaded:
-            from napari_sparseseg.devices import release_memory
+            from napari_sparseseg.exhaustion import release_cards
 
-            release_memory()
+            release_cards()
         return {}
 
     def _opened(self) -> Session:
@@ -121,13 +121,19 @@ class Engine:
     def _load(self, info: ModelInfo, params: Open) -> Segmenter:
         """Return the network that is there if it is the one that is wanted, else load it."""
         sha256 = info.sha256 or checksum(info.path)
-        wanted = (info, sha256, params.device, params.precision, params.sparsifier)
+        wanted = (
+            info, sha256, params.device, params.precision, params.sparsifier, params.memory_gb
+        )  # fmt: skip
         if self._segmenter is None or wanted != self._wanted:
             self.close()
             from napari_sparseseg.segmenter import Segmenter
 
             self._segmenter = Segmenter(
-                info, params.device, params.precision, sparsifier=params.sparsifier
+                info,
+                params.device,
+                params.precision,
+                sparsifier=params.sparsifier,
+                memory_gb=params.memory_gb,
             )
             self._wanted = wanted
             self._log(
@@ -167,6 +173,6 @@ class Engine:
         # a control that cannot be told to leave nothing out: the model itself has to run
         from napari_sparseseg.segmenter import Segmenter
 
-        own = Segmenter(mine.info, mine.device, mine.precision)
+        own = Segmenter(mine.info, mine.device, mine.precision, memory_gb=mine.memory_gb)
         with own.open(session.volume, tell, cancel) as twin:
             return twin.run(1.0, tell, cancel).labels.data

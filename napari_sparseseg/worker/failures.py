@@ -14,6 +14,7 @@ from napari_sparseseg.errors import (
     OutOfMemory,
     OutputError,
 )
+from napari_sparseseg.exhaustion import as_sentence, exhausted
 
 Kind = Literal[
     "input",
@@ -48,11 +49,6 @@ _KINDS: tuple[tuple[type[BaseException], Kind, int], ...] = (
     (OutputError, "output", OTHER),
     (DeviceError, "device", OTHER),
 )
-_MEMORY_MESSAGE = (
-    "The computer ran out of memory; close other programs, or crop or downsample the scan."
-)
-# what torch says when the C library has no more memory, on Linux, macOS and Windows
-_TORCH_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory")
 
 
 @dataclass(frozen=True)
@@ -103,16 +99,11 @@ def failure_of(error: BaseException) -> Failure:
     for base, kind, code in _KINDS:
         if isinstance(error, base):
             return Failure(kind, str(error), code)
-    if _is_memory(error):
-        return Failure("memory", _MEMORY_MESSAGE)
+    if place := exhausted(error):
+        return Failure("memory", str(as_sentence(place)))
     return Failure(
         "internal",
         f"The engine failed unexpectedly ({type(error).__name__}); report it with the details.",
         INTERNAL,
         "".join(traceback.format_exception(error)),
     )
-
-
-def _is_memory(error: BaseException) -> bool:
-    told = isinstance(error, RuntimeError) and any(t in str(error) for t in _TORCH_OUT_OF_MEMORY)
-    return told or isinstance(error, MemoryError)

@@ -45,6 +45,7 @@ class Open:
     device: str = "auto"
     precision: str = "auto"
     sparsifier: str = ""
+    memory_gb: Number = None
 
 
 @dataclass(frozen=True)

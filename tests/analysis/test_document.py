@@ -19,6 +19,7 @@ from napari_sparseseg.analysis.inspection import Inspection, inspect
 from napari_sparseseg.analysis.planes import draw_planes
 from napari_sparseseg.analysis.terms import terms
 from napari_sparseseg.errors import Cancelled, OutputError
+from napari_sparseseg.means import Means
 from napari_sparseseg.methods import METHODS
 from napari_sparseseg.progress import CancelToken
 from napari_sparseseg.report import NOTICE, make_report
@@ -82,11 +83,16 @@ def make_result(labels: np.ndarray, setting: float, trace: TokenTrace | None) ->
         setting={"name": "keep ratio", "value": setting},
         device="cpu",
         precision="float32",
+        seed=3,
+        means=Means(trace=False),
+        overlap=0.25,
+        notes=("The sform was used.",),
         labels=volume(labels),
         tokens=trace.counts() if trace else {},
         gmacs={"run": 12.5, "dense": 50.0, "encoder": 3.0, "encoder_dense": 30.0},
         seconds={"preprocess": 1.0, "first_stage": 0.25, "sparse_network": 2.0, "restore": 0.5},
         peak_memory_mb=1234.0,
+        memory={"budget_mb": 2048.0, "estimate_mb": 300.25, "peak_mb": 120.0, "steps": []},
     )
     return Segmentation(volume(labels), CLASSES, COLORS, report, trace)
 

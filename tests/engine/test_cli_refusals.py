@@ -130,7 +130,7 @@ def no_tissue(path: Path) -> None:
     [
         (no_scan, "does not exist"),
         (no_image, "damaged"),
-        (several_frames, "4 dimensions"),
+        (several_frames, "3 frames"),
         (one_slice, "2 dimensions"),
         (colour, "several values per voxel"),
         (constant, "same value"),

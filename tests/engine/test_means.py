@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from checks import assert_sentence
 
-from napari_sparseseg import session as engine
+from napari_sparseseg import calls as engine
 from napari_sparseseg.errors import InputError
 from napari_sparseseg.means import Means
 from napari_sparseseg.segmenter import Segmenter
@@ -48,11 +48,11 @@ def test_windows_alone_give_what_they_give_together(
     """Promise 6: one by one, some at once and all at once."""
     alone = opened(tiny_models, model, wide, Means(pack_windows=False))
     assert [len(call.places) for call in alone.calls] == [1] * len(alone.places)
-    most = max(sum(call.prepared.first.layout.counts) for call in alone.calls)
+    most = max(sum(call.prepared().first.layout.counts) for call in alone.calls)
     monkeypatch.setattr(engine, "TOKENS_PER_CALL", 2 * most)
     some = opened(tiny_models, model, wide, Means())
     assert all(len(call.places) >= 2 for call in some.calls[:-1])
-    assert all(sum(call.prepared.first.layout.counts) <= 2 * most for call in some.calls)
+    assert all(sum(call.prepared().first.layout.counts) <= 2 * most for call in some.calls)
     assert 1 < len(some.calls) < len(alone.calls)
 
     for result in (alone.run(0.5), some.run(0.5)):

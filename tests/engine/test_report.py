@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from napari_sparseseg.errors import OutputError
-from napari_sparseseg.report import NOTICE, count_classes, make_report, write_report
+from napari_sparseseg.means import Means
+from napari_sparseseg.report import (
+    NOTICE,
+    REPORT_FORMAT,
+    count_classes,
+    make_report,
+    write_report,
+)
 from napari_sparseseg.volume import Volume
 from napari_sparseseg.weights import ModelInfo
 
@@ -32,11 +41,16 @@ def report(tiny_models: dict[str, ModelInfo]) -> dict[str, Any]:
         setting={"name": "keep ratio", "value": 0.3},
         device="cpu",
         precision="float32",
+        seed=3,
+        means=Means(trace=False),
+        overlap=0.25,
+        notes=("The sform was used.",),
         labels=Volume(labels, affine),
         tokens={"total": 4, "air": 1, "kept": 1, "pruned": 2, "exited": 0, "reactivated": 0},
         gmacs={"run": 1.23456, "dense": 2.0},
         seconds={"first": 0.25, "second": 1.5},
         peak_memory_mb=123.456,
+        memory={"budget_mb": 2048.0, "estimate_mb": 300.25, "peak_mb": 120.0, "steps": []},
     )
 
 
@@ -102,9 +116,19 @@ def test_the_facts_of_the_run_are_there(report: dict[str, Any]) -> None:
     assert report["seconds"] == {"total": 1.75, "first": 0.25, "second": 1.5}
     assert report["gmacs"] == {"run": 1.235, "dense": 2.0}
     assert report["peak_memory_mb"] == 123.5
+    libraries = ("napari-sparseseg", "torch", "numpy", "SimpleITK", "nibabel")
     assert report["versions"] == {
-        name: version(name) for name in ("napari-sparseseg", "torch", "numpy")
+        **{name: version(name) for name in libraries},
+        "python": ".".join(map(str, sys.version_info[:3])),
     }
+    assert report["computer"].keys() == {"system", "processor", "threads"}
+    assert report["computer"]["threads"] == torch.get_num_threads()
+    assert (report["format"], report["seed"], report["overlap"]) == (REPORT_FORMAT, 3, 0.25)
+    assert report["means"] == {
+        "skip_air": True, "skip_windows": True, "active_blocks": True, "pack_windows": True,
+        "trace": False,
+    }  # fmt: skip
+    assert report["notes"] == ["The sform was used."]
     assert report["notice"] == NOTICE == "Research use only, not for diagnosis."
 
 

@@ -276,9 +276,9 @@ def test_exception_is_told_in_a_sentence(error: BaseException, kind: str) -> Non
 def test_graphics_card_that_is_full_is_a_matter_of_memory() -> None:
     import torch
 
-    from napari_sparseseg.devices import memory_errors
+    from napari_sparseseg.exhaustion import giving_back
 
-    with pytest.raises(OutOfMemory) as caught, memory_errors():
+    with pytest.raises(OutOfMemory) as caught, giving_back():
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     assert failure_of(caught.value).kind == "memory"
