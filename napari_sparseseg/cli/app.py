@@ -12,6 +12,7 @@ import typer
 
 from napari_sparseseg import __version__
 from napari_sparseseg.cli.compare import compare
+from napari_sparseseg.cli.parts import list_parts
 from napari_sparseseg.cli.segment import segment
 from napari_sparseseg.cli.sweep import sweep
 from napari_sparseseg.errors import Cancelled, SparseSegError
@@ -90,6 +91,7 @@ def list_models(
 app.command()(segment)
 app.command()(sweep)
 app.command()(compare)
+app.command("parts")(list_parts)
 
 
 @app.command()

@@ -14,10 +14,12 @@ from napari_sparseseg.cli.shared import (
     MemoryOption,
     ModelOption,
     OverwriteOption,
+    PartOption,
     PrecisionOption,
     ScanArgument,
     one_interrupt,
     progress_bar,
+    read_scan,
 )
 from napari_sparseseg.cli.summary import summarise
 from napari_sparseseg.methods import controls
@@ -40,6 +42,7 @@ def segment(
             show_default=False,
         ),
     ],
+    part: PartOption = "",
     model: ModelOption = "",
     keep_ratio: Annotated[
         float | None,
@@ -122,25 +125,29 @@ def segment(
         outputs.check(scan, *([] if from_report is None else [from_report]))
         asked = Asked(model, sparsifier, device, precision, keep_ratio, threshold)
         repeated = Repeated.of(from_report, other_scan)
-        result = _segment(scan, outputs, asked, repeated, memory)
+        result = _segment(scan, part, outputs, asked, repeated, memory)
     print(summarise(result, output))
     if repeated is not None:
         raise typer.Exit(repeated.tell(result))
 
 
 def _segment(
-    scan: Path, outputs: Outputs, asked: Asked, repeated: Repeated | None, memory: float | None
+    scan: Path,
+    part: str,
+    outputs: Outputs,
+    asked: Asked,
+    repeated: Repeated | None,
+    memory: float | None,
 ) -> Segmentation:
     """Read, segment and write; whatever can be refused is refused before the long work."""
     with progress_bar() as progress:
         progress(0, 1, "Loading the model")
-        from napari_sparseseg.files import read_volume
         from napari_sparseseg.report import checksums
 
         settings = asked.repeating(repeated.record) if repeated else asked.settings()
         segmenter = settings.segmenter(memory)
         progress(0, 1, "Reading the scan")
-        volume = read_volume(scan)
+        volume = read_scan(scan, part)
         if repeated is not None:
             repeated.check(volume)
         with segmenter.open(volume, progress) as session:
