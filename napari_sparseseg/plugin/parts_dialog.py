@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
@@ -24,8 +25,9 @@ LONG = 10
 """Scans from which on a line narrows the list down."""
 
 _SIZE = (640, 360)
+_SPACING = 3
 _SEVERAL = "Ctrl or Shift chooses several."
-_SPOILT = " Grey ones cannot be read: rest the pointer on one to see why."
+_SPOILT = "Grey ones cannot be read: rest the pointer on one to see why."
 
 
 def choose_parts(window: QWidget, name: str, offered: Sequence[Candidate]) -> list[Candidate]:
@@ -90,25 +92,27 @@ class PartsDialog(QDialog):
 
     def _fill(self) -> None:
         self.heading.setWordWrap(True)
-        self.filter.setPlaceholderText("Show those that hold these words, such as CT or axial")
+        self.filter.setPlaceholderText(
+            "Show those that hold these words, such as CT, axial or frame 3"
+        )
         self.filter.setClearButtonEnabled(True)
         self.filter.setVisible(len(self._offered) > LONG)
         self.list.setSelectionMode(QListWidget.SelectionMode.ExtendedSelection)
         self.list.setWordWrap(True)
+        self.list.setSpacing(_SPACING)
         for one in self._offered:
             item = QListWidgetItem(_line(one))
             if one.part.problem:
                 item.setFlags(Qt.ItemFlag.NoItemFlags)
-                item.setToolTip(one.part.problem)
+                item.setToolTip(f"<qt>{escape(one.part.problem)}</qt>")  # such text is wrapped
             self.list.addItem(item)
         first = next(item for one, item in self._rows() if not one.part.problem)
         first.setSelected(True)
         self.list.setCurrentItem(first)
 
     def _lay_out(self) -> None:
-        hint = QLabel(
-            "Ctrl or Shift chooses several. Grey ones cannot be read; point at one to ask."
-        )
+        spoilt = any(one.part.problem for one in self._offered)
+        hint = QLabel(f"{_SEVERAL} {_SPOILT}" if spoilt else _SEVERAL)
         hint.setWordWrap(True)
         layout = QVBoxLayout(self)
         for widget in (self.heading, self.filter, self.list, hint, self.buttons):

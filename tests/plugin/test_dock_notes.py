@@ -30,10 +30,10 @@ def test_notes_of_the_chosen_scan_are_shown_in_full(qtbot: Any, dock_of: Any, sc
     assert told.metadata["notes"] == NOTES
     dock.controls.image.setCurrentIndex(dock.controls.image.findText("told"))
 
-    assert dock.about.text() == "\n".join(NOTES)
+    assert dock.about.text() == f"• {NOTES[0]}\n• {NOTES[1]}"
     assert dock.about.isVisible()
     result = segment(qtbot, dock)
-    assert dock.about.text() == "\n".join(NOTES)
+    assert dock.about.text() == f"• {NOTES[0]}\n• {NOTES[1]}"
     assert dock.message.isHidden()  # they are not told twice
     assert list(NOTES) == result.report["notes"]
 
