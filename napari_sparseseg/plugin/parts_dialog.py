@@ -93,7 +93,7 @@ class PartsDialog(QDialog):
     def _fill(self) -> None:
         self.heading.setWordWrap(True)
         self.filter.setPlaceholderText(
-            "Show those that hold these words, such as CT, axial or frame 3"
+            "Words to look for, such as CT, axial or frame 3"
         )
         self.filter.setClearButtonEnabled(True)
         self.filter.setVisible(len(self._offered) > LONG)
