@@ -92,9 +92,7 @@ class PartsDialog(QDialog):
 
     def _fill(self) -> None:
         self.heading.setWordWrap(True)
-        self.filter.setPlaceholderText(
-            "Words to look for, such as CT, axial or frame 3"
-        )
+        self.filter.setPlaceholderText("Words to look for, such as CT, axial or frame 3")
         self.filter.setClearButtonEnabled(True)
         self.filter.setVisible(len(self._offered) > LONG)
         self.list.setSelectionMode(QListWidget.SelectionMode.ExtendedSelection)

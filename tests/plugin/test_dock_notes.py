@@ -44,7 +44,7 @@ def test_notes_of_the_chosen_scan_are_shown_in_full(qtbot: Any, dock_of: Any, sc
 def test_a_scan_of_unknown_place_is_told_as_soon_as_it_is_chosen(dock_of: Any):
     viewer, dock = dock_of()
     image = viewer.add_layer(Image(ball(), scale=(2, 2, 2), name="raw"))
-    assert dock.about.text().startswith("raw does not say how the patient lies in it")
+    assert dock.about.text().startswith("The scan does not say how the patient lies in it")
 
     viewer.layers.remove(image)
     assert dock.about.isHidden()

@@ -156,7 +156,7 @@ def test_where_no_patient_is_known_the_world_is_taken_in_millimetres(
 
     np.testing.assert_allclose(scan.affine, world, atol=1e-6)
     (note,) = scan.notes
-    assert note.startswith("raw does not say how the patient lies in it")
+    assert note.startswith("The scan does not say how the patient lies in it")
     volume = scan.volume()
     assert volume.notes == scan.notes
     np.testing.assert_allclose(volume.spacing, np.abs(scale), rtol=1e-6)
