@@ -130,7 +130,8 @@ def _call(sizes: Sizes, group: slice) -> int:
     cut = voxels * (3 * FLOAT + width) + 3 * tokens * config.patch**3 * width
     encoded = 24 * tokens * config.dim * max(width, FLOAT)
     maps = 6 * cells * config.dim * FLOAT
-    decoded = (cells if whole else tokens) * _decoder_numbers(config) * FLOAT
+    # 16 bit numbers are widened in between
+    decoded = (cells if whole else tokens) * _decoder_numbers(config) * (FLOAT + width) // 2
     return max(cut + encoded, maps + encoded // 2 + decoded)
 
 

@@ -97,6 +97,7 @@ def make_report(
         "model": info.name,
         "method": info.method,
         "weights_sha256": weights_sha256,
+        "weights_registered": info.registered,
         "sparsifier": sparsifier,
         "setting": setting,
         "device": device,

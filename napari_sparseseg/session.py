@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -28,8 +28,9 @@ from napari_sparseseg.progress import CancelToken, Progress, silent
 from napari_sparseseg.recorder import Recorder
 from napari_sparseseg.report import make_report
 from napari_sparseseg.scores import PatchScores
+from napari_sparseseg.segmentation import Segmentation
 from napari_sparseseg.steady import steady
-from napari_sparseseg.tokens import TokenGrid, TokenTrace
+from napari_sparseseg.tokens import TokenGrid
 from napari_sparseseg.volume import Volume
 
 if TYPE_CHECKING:
@@ -38,42 +39,6 @@ if TYPE_CHECKING:
 PREVIEW_AIR, PREVIEW_PRUNED, PREVIEW_OPEN = 0, 1, 2
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, eq=False)
-class Segmentation:
-    """The answer of one run.
-
-    Attributes
-    ----------
-    labels : Volume
-        uint8 class indices on the input's own grid.
-    classes, colors : tuple of str
-        Class names and colours; index 0 is background.
-    report : dict
-        Facts and figures of the run, JSON-ready (see :func:`report.make_report`).
-    recorded : TokenTrace or None
-        The trace, unless the run was not observed.
-    """
-
-    labels: Volume
-    classes: tuple[str, ...]
-    colors: tuple[str, ...]
-    report: dict[str, Any]
-    recorded: TokenTrace | None
-
-    @property
-    def trace(self) -> TokenTrace:
-        """What happened to every token.
-
-        Raises
-        ------
-        InputError
-            If the run was not observed.
-        """
-        if self.recorded is None:
-            raise InputError("This run was made without a trace; switch it on.")
-        return self.recorded
 
 
 class Session:
@@ -101,7 +66,8 @@ class Session:
         self.scored: list[Scored] = []  # stays while the calls are made anew
         self.memory = PeakMemory(segmenter.device)
         self.planning = Planning(segmenter.budget, segmenter.device, segmenter.means.pack_windows)
-        self._in_steps(lambda: self._prepare(progress, cancel), progress)
+        # no lambda here: a traceback holds on to what a function closes over
+        self._in_steps(partial(self._prepare, progress, cancel), progress)
 
     def __enter__(self) -> Session:
         return self
@@ -116,8 +82,11 @@ class Session:
 
     def close(self) -> None:
         """Give the cached features back; the session cannot run any more."""
+        if self.closed:
+            return
         self.closed = True
         self.calls, self.scored = [], []
+        del self.network
         release_cards()
 
     @contextmanager
@@ -137,7 +106,7 @@ class Session:
                 return work()
             except (MemoryError, RuntimeError) as error:
                 place = exhausted(error)
-                if not place or not self.planning.step_down(f"The {place} ran out of memory"):
+                if not place or not self.planning.ran_out(place):
                     raise
                 forget_locals(error)
             self.calls = []
@@ -213,6 +182,7 @@ class Session:
                 progress(group.start, len(self.places), "First encoder blocks")
                 calls.append(Call.of(self.places[group], front, plan.cached))
         synchronise(plan.device)
+        cancel.raise_if_cancelled()
         self.calls, self.scored = calls, [call.scored for call in calls]
 
     def preview(self, setting: float) -> NDArray[np.uint8]:
@@ -278,7 +248,7 @@ class Session:
         progress, cancel = progress or silent, cancel or CancelToken()
         setting = self._usable(setting)
         with giving_back():
-            return self._in_steps(lambda: self._run(setting, progress, cancel), progress)
+            return self._in_steps(partial(self._run, setting, progress, cancel), progress)
 
     def _run(self, setting: float, progress: Progress, cancel: CancelToken) -> Segmentation:
         if not self.calls:  # given up where memory ran out
@@ -325,7 +295,7 @@ class Session:
         """
         setting = self._usable(setting)
         with giving_back():
-            return self._in_steps(lambda: self._probabilities(setting), silent)
+            return self._in_steps(partial(self._probabilities, setting), silent)
 
     def _probabilities(self, setting: float) -> PatchScores:
         if not self.calls:

@@ -67,7 +67,7 @@ class Volume:
     @property
     def spacing(self) -> tuple[float, ...]:
         """Distance between neighbouring voxels along each array axis (mm)."""
-        return tuple(float(step) for step in np.linalg.norm(self.affine[:3, :3], axis=0))
+        return spacing_of(self.affine)
 
     @property
     def orientation(self) -> str:
@@ -96,6 +96,12 @@ class Volume:
         _check_affine(self)
         _check_field(self)
         return _check_values(self)
+
+
+def spacing_of(affine: np.ndarray) -> tuple[float, ...]:
+    """Return the distance between neighbouring voxels along each array axis (mm)."""
+    with np.errstate(over="ignore"):  # infinity is no believable spacing either
+        return tuple(float(step) for step in np.linalg.norm(affine[:3, :3], axis=0))
 
 
 def check_shape(shape: tuple[int, ...], name: str) -> None:

@@ -85,19 +85,25 @@ ResampleOption = Annotated[
 def one_interrupt(
     message: str = "The run was cancelled; nothing was written.",
 ) -> Iterator[None]:
-    """Turn Ctrl-C into :class:`Cancelled`; a second one must not disturb the tidying up."""
+    """Turn Ctrl-C, and being asked to end, into :class:`Cancelled`.
+
+    A second one must not disturb the tidying up.
+    """
+    signals = (signal.SIGINT, signal.SIGTERM)
 
     def interrupt(*_: object) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in signals:
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in signals}
     try:
         yield
     except KeyboardInterrupt:
         raise Cancelled(message) from None
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

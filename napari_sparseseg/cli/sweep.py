@@ -23,6 +23,7 @@ from napari_sparseseg.cli.shared import (
     read_scan,
     table,
 )
+from napari_sparseseg.memory import check_room_for_engine
 from napari_sparseseg.methods import METHODS
 from napari_sparseseg.weights import DEFAULT_MODEL, find_model
 
@@ -111,6 +112,7 @@ def _sweep(
     """Read, run and write; whatever can be refused is refused before the long work."""
     with progress_bar() as progress:
         progress(0, 1, "Loading the model")
+        check_room_for_engine()
         from napari_sparseseg.analysis.compare import matched
         from napari_sparseseg.analysis.sweep import (
             SWEEP_FILES,

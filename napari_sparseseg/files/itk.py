@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import struct
 import tempfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -121,3 +123,16 @@ def write_itk(volume: Volume, path: Path, suffix: str) -> None:
     except RuntimeError as error:
         # ITK keeps the system's error to itself; the file was opened, so it is the writing.
         raise OSError(errno.EIO, "the disk is full or fails") from error
+    if suffix == ".nrrd" and not _ends_whole(path, sitk.GetArrayViewFromImage(image)):
+        raise OSError(errno.EIO, "the disk is full or fails")
+
+
+def _ends_whole(path: Path, data: np.ndarray) -> bool:
+    """Tell whether a file ends as the gzip stream of the voxels does: with their checksum and size.
+
+    ITK says nothing when the disk does not take the last few kilobytes of an NRRD file.
+    """
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - 8))
+        end = file.read()
+    return end == struct.pack("<II", zlib.crc32(data.data), data.nbytes % 2**32)

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
 from napari_sparseseg.errors import ChoiceNeeded, InputError
 from napari_sparseseg.files.analyze import pair_layout
 from napari_sparseseg.files.formats import PAIR_SUFFIXES, READABLE, image_suffix
@@ -18,7 +16,7 @@ from napari_sparseseg.files.nifti import nifti_layout
 from napari_sparseseg.files.nrrd import nrrd_layout
 from napari_sparseseg.files.parts import Part
 from napari_sparseseg.files.voxels import read_voxels
-from napari_sparseseg.volume import Volume
+from napari_sparseseg.volume import Volume, spacing_of
 
 _JUDGES = {
     **dict.fromkeys((".nii", ".nii.gz"), nifti_layout),
@@ -92,7 +90,7 @@ def frames(path: Path) -> tuple[Part, ...]:
     """List the frames of a file; see `napari_sparseseg.files.parts`."""
     with _sentences(path) as suffix:
         layout = _judged(path, suffix)
-    spacing = " x ".join(f"{step:.3g}" for step in np.linalg.norm(layout.affine[:3, :3], axis=0))
+    spacing = " x ".join(f"{step:.3g}" for step in spacing_of(layout.affine))
     size = " x ".join(map(str, layout.shape))
     return tuple(
         Part(str(n), f"frame {n} of {layout.frames}, {size} voxels of {spacing} mm")
@@ -110,15 +108,15 @@ def _chosen(layout: Layout, part: str, name: str) -> int:
     count = layout.frames
     if not part and count == 1:
         return 0
-    if part.isascii() and part.isdecimal() and 1 <= int(part) <= count:
-        return int(part) - 1
-    holds = f"{count} frames" if count > 1 else "a single frame"
+    keys = [str(n) for n in range(1, count + 1)]
+    if part in keys:
+        return keys.index(part)
     if part:
         raise ChoiceNeeded(
-            f"{name} holds {holds} and none that is called {part}; choose 1 to {count}."
+            f"{name} holds no frame of the name that was asked for; choose 1 to {count}."
         )
     raise ChoiceNeeded(
-        f"{name} holds {holds}, 1 to {count}; choose one of them as the part to read."
+        f"{name} holds {count} frames, 1 to {count}; choose one of them as the part to read."
     )
 
 
