@@ -205,13 +205,10 @@ def _by_gdcm(alone: Dataset) -> np.ndarray:
 
 
 def _checked(stored: np.ndarray, said: Format) -> np.ndarray:
-    """Clear bits above those in use, which may hold an overlay, and extend the sign."""
+    """Return a copy of own byte order, which may be changed."""
     if stored.shape != (said.rows, said.columns):
         raise ValueError("the frame has another size than the header says")
-    kind = f"{'i' if said.signed else 'u'}{said.allocated // 8}"
-    stored = stored.astype(kind, copy=True)
-    unused = said.allocated - said.stored
-    return stored << unused >> unused if unused else stored
+    return stored.astype(f"{'i' if said.signed else 'u'}{said.allocated // 8}", copy=True)
 
 
 def _is_padding(stored: np.ndarray, said: Format) -> np.ndarray:

@@ -151,8 +151,17 @@ def test_an_unreadable_syntax_is_refused_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "syntax", [RLELossless, JPEGLSLossless, JPEGBaseline8Bit, JPEG2000Lossless]
 )
-def test_a_frame_of_another_size_than_its_header_is_refused(tmp_path: Path, syntax: str) -> None:
-    """A few bytes may unpack to gigabytes."""
+def test_a_frame_of_another_size_than_its_header_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, syntax: str
+) -> None:
+    """A few bytes may unpack to gigabytes: they are not even tried."""
+    decode, tried = pydicom.pixels.pixel_array, []
+
+    def spy(item: Dataset, **options: bool) -> np.ndarray:
+        tried.append(item)
+        return decode(item, **options)
+
+    monkeypatch.setattr(pydicom.pixels, "pixel_array", spy)
 
     def change(k: int, item: Dataset) -> None:
         large = Dataset()
@@ -170,6 +179,7 @@ def test_a_frame_of_another_size_than_its_header_is_refused(tmp_path: Path, synt
     write_series(tmp_path, values((9, 8, 3)).astype("uint8"), syntax=syntax, change=change)
     assert not only_part(tmp_path).problem
     assert_refused(tmp_path, "pixels are damaged or cut short")
+    assert len(tried) == 1  # the slice before it
 
 
 @pytest.mark.parametrize("syntax", [*NATIVE, *BY_PYDICOM, *BY_ITK])
@@ -216,15 +226,19 @@ def test_values_too_large_for_short_ones_are_not_wrapped(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("kind", ["uint16", "int16"])
-def test_bits_above_those_in_use_do_not_count(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("syntax", [NATIVE[1], NATIVE[3], RLELossless, JPEGLosslessSV1])
+def test_bits_above_those_in_use_do_not_count(tmp_path: Path, syntax: str, kind: str) -> None:
     data = (values() - 1000 * (kind == "int16")).astype(kind)
 
-    def change(_: int, item: Dataset) -> None:
+    def change(k: int, item: Dataset) -> None:
         stored = np.frombuffer(item.PixelData, "u2")
         item.PixelData = ((stored & 0x0FFF) | 0xA000).tobytes()
+        if syntax not in NATIVE:
+            compressing(syntax, tmp_path)(k, item)
 
-    write_series(tmp_path, data, stored=12, change=change)
-    np.testing.assert_array_equal(read_volume(tmp_path).data, data)
+    folder = tmp_path / "series"
+    write_series(folder, data, syntax=syntax, stored=12, change=change)
+    np.testing.assert_array_equal(read_volume(folder).data, data)
 
 
 @pytest.mark.parametrize("syntax", [NATIVE[0], NATIVE[1], NATIVE[3]])
