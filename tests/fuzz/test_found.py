@@ -113,6 +113,7 @@ def trace(tmp_path: Path) -> Path:
     ("key", "value"),
     [
         ("left_stage", [300, 0]),  # no byte
+        ("left_stage", [7, 0]),  # no stage
         ("left_stage", [10**30, 0]),
         ("left_stage", "00"),
         ("stages", [5]),
