@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -65,7 +66,8 @@ class Session:
         self.scored: list[Scored] = []  # stays while the calls are made anew
         self.memory = PeakMemory(segmenter.device)
         self.planning = Planning(segmenter.budget, segmenter.device, segmenter.means.pack_windows)
-        self._in_steps(lambda: self._prepare(progress, cancel), progress)
+        # no lambda here: a traceback holds on to what a function closes over
+        self._in_steps(partial(self._prepare, progress, cancel), progress)
 
     def __enter__(self) -> Session:
         return self
@@ -246,7 +248,7 @@ class Session:
         progress, cancel = progress or silent, cancel or CancelToken()
         setting = self._usable(setting)
         with giving_back():
-            return self._in_steps(lambda: self._run(setting, progress, cancel), progress)
+            return self._in_steps(partial(self._run, setting, progress, cancel), progress)
 
     def _run(self, setting: float, progress: Progress, cancel: CancelToken) -> Segmentation:
         if not self.calls:  # given up where memory ran out
@@ -293,7 +295,7 @@ class Session:
         """
         setting = self._usable(setting)
         with giving_back():
-            return self._in_steps(lambda: self._probabilities(setting), silent)
+            return self._in_steps(partial(self._probabilities, setting), silent)
 
     def _probabilities(self, setting: float) -> PatchScores:
         if not self.calls:

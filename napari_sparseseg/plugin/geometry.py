@@ -240,12 +240,15 @@ def _transform_as_read(affine: NDArray[np.float64], shape: tuple[int, ...]) -> d
 
 
 def _notes_of(layer: Image, affine: NDArray[np.float64], shape: tuple[int, ...]) -> Iterator[str]:
-    """Say what the reader noted, and where the patient's place was not taken from what is seen."""
-    metadata, name = layer.metadata, layer.name
+    """Say what the reader noted, and where the patient's place was not taken from what is seen.
+
+    Reports repeat it: no name of a file or layer, which may be a patient's, is in it.
+    """
+    metadata = layer.metadata
     yield from map(str, metadata.get(NOTES, ()))
     if metadata.get("affine") is None:
         yield (
-            f"{name} does not say how the patient lies in it: its axes were taken as right, "
+            "The scan does not say how the patient lies in it: its axes were taken as right, "
             "anterior and superior."
         )
     elif metadata.get(READ_SHAPE) is not None:
@@ -253,8 +256,8 @@ def _notes_of(layer: Image, affine: NDArray[np.float64], shape: tuple[int, ...])
         there = assumed_affine(_transform_as_read(affine, shape))
         if not np.allclose(here, there, rtol=_SAME, atol=_MOVED_MM):
             yield (
-                f"{name} was moved, turned or scaled in napari after it was read: labels and maps "
-                "lie on it as it is shown, but are computed and saved with the place and the "
+                "The scan was moved, turned or scaled in napari after it was read: labels and "
+                "maps lie on it as it is shown, but are computed and saved with the place and the "
                 "spacing that its file gives."
             )
 
