@@ -79,10 +79,12 @@ def format_problem(frame: Frame) -> str:
 
 
 def syntax_name(syntax: str) -> str:
-    """Return the name of a transfer syntax, as the standard has it."""
+    """Return the name of a transfer syntax as the standard has it; a damaged one is not quoted."""
     from pydicom.uid import UID
 
-    return UID(syntax).name if syntax else "no transfer syntax is given"
+    if not syntax:
+        return "no transfer syntax is given"
+    return UID(syntax).name if UID(syntax).is_valid else "an unknown transfer syntax"
 
 
 def read_slices(frames: Sequence[Frame]) -> tuple[np.ndarray, np.ndarray]:

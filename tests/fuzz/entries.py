@@ -21,6 +21,7 @@ from napari_sparseseg.training.checkpoint import load_checkpoint, save_checkpoin
 from napari_sparseseg.weights import find_model, load_network, models, register_model
 from napari_sparseseg.worker.failures import Refusal
 from napari_sparseseg.worker.folder import Folder
+from tests.dicom.series import values, write_enhanced, write_series
 from tests.files.samples import write_samples
 from tests.fuzz.conversations import conversation_entry
 from tests.fuzz.fuzzing import Entry
@@ -38,6 +39,7 @@ def entries(folder: Path) -> Iterator[Entry]:
     for name, path in write_samples(samples, (4, 3, 2)).items():
         beside = sorted(p for p in samples.iterdir() if p.stem == path.stem)
         yield file_entry(f"read {name}", folder / f"at {name}", beside, path.name, _read)
+    yield from _dicom_entries(folder)
     yield from _model_entries(folder)
     yield from _result_entries(folder)
     yield from _worker_entries(folder)
@@ -86,6 +88,17 @@ def _read(path: Path) -> None:
     volume = read_volume(path)
     assert volume.data.nbytes <= LARGEST, "a small file became a large volume"
     volume.validated()
+
+
+def _dicom_entries(folder: Path) -> Iterator[Entry]:
+    from pydicom.uid import ImplicitVRLittleEndian
+
+    plain = write_series(folder / "dicom", values((5, 4, 3)))
+    implicit = write_series(folder / "implicit", values((5, 4, 3)), syntax=ImplicitVRLittleEndian)
+    for name, paths in {"dicom": plain, "dicom implicit": implicit}.items():
+        yield file_entry(f"read {name}", folder / f"at {name}", paths, "", _read)
+    one = write_enhanced(folder / "enhanced.dcm", values((5, 4, 3)))
+    yield file_entry("read dicom, one file", folder / "at one", [one], one.name, _read)
 
 
 def _model_entries(folder: Path) -> Iterator[Entry]:

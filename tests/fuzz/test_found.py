@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from napari_sparseseg.errors import InputError, ModelError
+from napari_sparseseg.files.dicom_pixels import syntax_name
 from napari_sparseseg.repeat import RunRecord
 from napari_sparseseg.tensor_file import read_whole
 from napari_sparseseg.tokens import TokenGrid, TokenTrace
@@ -113,6 +114,7 @@ def trace(tmp_path: Path) -> Path:
     ("key", "value"),
     [
         ("left_stage", [300, 0]),  # no byte
+        ("left_stage", [7, 0]),  # no stage
         ("left_stage", [10**30, 0]),
         ("left_stage", "00"),
         ("stages", [5]),
@@ -154,3 +156,9 @@ def test_dependencies_whose_headers_promise_more_than_there_is(trace: Path) -> N
 
     with pytest.raises(InputError, match="no complete trace"):
         TokenTrace.load(trace)
+
+
+@pytest.mark.parametrize("syntax", ["\x00.2.840.10008.1.2.1", "Doe^Jane"])
+def test_a_transfer_syntax_that_is_none_is_not_quoted(syntax: str) -> None:
+    assert syntax_name(syntax) == "an unknown transfer syntax"
+    assert syntax_name("1.2.840.10008.1.2.1") == "Explicit VR Little Endian"

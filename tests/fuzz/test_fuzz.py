@@ -14,6 +14,7 @@ ENTRIES = (
     "read nifti", "read nifti packed", "read nifti 2", "read nifti pair", "read analyze",
     "read nrrd", "read nrrd packed", "read nrrd detached",
     "read metaimage", "read metaimage packed", "read metaimage detached",
+    "read dicom", "read dicom implicit", "read dicom, one file",
     "weights, bytes", "weights, header", "weights, metadata", "weights, network",
     "model index", "model index, bytes", "training checkpoint",
     "trace, stp", "trace.json, stp", "trace, apformer", "trace.json, apformer",

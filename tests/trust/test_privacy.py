@@ -13,12 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
+import numpy as np
 import psutil
 import pytest
 import SimpleITK as sitk
 
 from napari_sparseseg.cli import main
 from napari_sparseseg.weights import ModelInfo
+from tests.dicom.series import header, write_series
 from tests.quality.tiny import make_scan
 from tests.worker.client import Host
 
@@ -112,6 +114,22 @@ def test_nothing_of_a_header_but_geometry_is_passed_on(run: Run, tmp_path: Path,
     for what, content in contents(tmp_path / "out"):
         assert MARK.encode() not in content, what
         assert DAY.encode() not in content, what
+
+
+def test_nothing_of_a_dicom_header_is_passed_on(run: Run, tmp_path: Path) -> None:
+    shared = header("MR")
+    shared.PatientName = shared.PatientID = shared.SeriesDescription = MARK
+    shared.StudyDate = shared.PatientBirthDate = DAY
+    out = tmp_path / "out"
+    out.mkdir()
+    write_series(tmp_path / MARK, make_scan().data.astype(np.int16), shared=shared)
+
+    said = run("segment", tmp_path / MARK, out / "labels.nii.gz", "--model", "tiny-stp",
+               "--trace", out / "trace", "--report", out / "run.json")  # fmt: skip
+
+    assert MARK not in said and DAY not in said
+    for what, content in contents(out):
+        assert MARK.encode() not in content and DAY.encode() not in content, what
 
 
 def test_no_result_says_what_the_scan_was_called_or_where_it_lay(run: Run, tmp_path: Path) -> None:
