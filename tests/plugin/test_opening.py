@@ -44,7 +44,11 @@ def answer(act: Callable[[PartsDialog], Any]) -> list[PartsDialog]:
         dialog = QApplication.activeModalWidget()
         if isinstance(dialog, PartsDialog) and dialog.isVisible():
             seen.append(dialog)
-            act(dialog)
+            try:
+                act(dialog)
+            except BaseException:
+                dialog.reject()  # else a failure would wait for somebody to answer
+                raise
         else:
             QTimer.singleShot(20, look)
 
