@@ -135,6 +135,6 @@ def _opened(step: Step) -> Iterator[None]:
 
     with (
         mock.patch.object(files, "read_volume", watched(files.read_volume)),
-        mock.patch.object(tokens, "_read_map", watched(tokens._read_map)),
+        mock.patch.object(tokens, "read_map", watched(tokens.read_map)),
     ):
         yield

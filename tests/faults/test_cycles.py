@@ -35,7 +35,8 @@ def leak(what: str, folder: Path) -> Callable[[int], object]:
     leaks: dict[str, Callable[[int], object]] = {
         "handles": lambda _: kept.append((folder / "one").open("w")),
         "files": lambda _: (folder / str(next(numbers))).write_text(""),
-        "memory": lambda _: kept.append(bytearray(b"1" * 2**20)),
+        # beyond what the allocator of C takes from memory that was freed before
+        "memory": lambda _: kept.append(bytearray(b"1") * (40 * 2**20)),
         "objects": lambda _: kept.append([kept]),
     }
     return leaks[what]
