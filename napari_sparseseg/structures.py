@@ -1,7 +1,7 @@
 """What the values of a label map stand for: names, colours and standard codes.
 
-The codes are SNOMED CT's, as the DICOM master list that comes with 3D Slicer has them. This is their
-only home: hosts get them from the worker, with each structure.
+The codes are SNOMED CT's, as the DICOM master list that comes with 3D Slicer has them. This is
+their only home: hosts get them from the worker, with each structure.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Label maps as DICOM segmentations, by highdicom.
 
-This is the one output that carries who the patient is: DICOM asks that a segmentation repeats patient
-and study of the series that it belongs to.
+This is the one output that carries who the patient is: DICOM asks that a segmentation repeats
+patient and study of the series that it belongs to.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ _TOLERANCE = 0.1  # voxels by which a slice may miss its place in the label map
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 _NEEDED = (
-    "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID",
-    "Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "Modality",
+    "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPInstanceUID",
+    "SOPClassUID", "Modality", "Rows", "Columns", "PixelSpacing", "ImagePositionPatient",
+    "ImageOrientationPatient",
 )  # fmt: skip
 # A series may leave these empty, and an anonymised one often lacks them.
 _MAY_BE_EMPTY = (
@@ -122,7 +123,7 @@ def read_headers(source: Sequence[Path]) -> list[Dataset]:
             "another ending, such as .nii.gz or .seg.nrrd."
         )
     try:
-        series = [pydicom.dcmread(file, stop_before_pixels=True) for file in source]
+        series: list[Dataset] = [pydicom.dcmread(file, stop_before_pixels=True) for file in source]
     except (OSError, InvalidDicomError) as error:
         raise OutputError(
             "The files of the DICOM series cannot be read any more; put them back, or choose "
@@ -161,7 +162,7 @@ def _aligned(labels: Volume, series: Sequence[Dataset]) -> tuple[list[Dataset], 
     affine = labels.affine @ inv_ornt_aff(turn, labels.shape)
     corners = np.array([(0, r, c, 1) for r in (0, rows - 1) for c in (0, columns - 1)])
     missed = [
-        (affine @ (corners + (place, 0, 0, 0)).T - _plane(header) @ corners.T)[:3]
+        (affine @ (corners + np.array((place, 0, 0, 0))).T - _plane(header) @ corners.T)[:3]
         for place, header in enumerate(series)
     ]
     if data.shape != (len(series), rows, columns) or np.abs(missed).max() > _TOLERANCE * min(
@@ -186,16 +187,12 @@ def _plane(header: Dataset) -> NDArray[np.float64]:
     return _LPS_TO_RAS @ matrix
 
 
-def _segment_numbers(
-    planes: NDArray[Any], structures: Sequence[Structure]
-) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Number the segments from 1 without gaps, as DICOM wants them."""
-    dtype = np.uint8 if len(structures) < 256 else np.uint16
-    planes = np.maximum(planes, 0)
-    table = np.zeros(max([int(planes.max()), *(s.value for s in structures)]) + 1, dtype=dtype)
+def _segment_numbers(planes: NDArray[Any], structures: Sequence[Structure]) -> NDArray[Any]:
+    """Give the segments numbers from 1 without gaps, as DICOM wants them."""
+    numbers = np.zeros(planes.shape, np.uint8 if len(structures) < 256 else np.uint16)
     for number, structure in enumerate(structures, start=1):
-        table[structure.value] = number
-    return table[planes]
+        numbers[planes == structure.value] = number
+    return numbers
 
 
 def _segmentation(
