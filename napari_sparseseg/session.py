@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from napari_sparseseg.placement import (
     pad_to_grid,
     place_windows,
 )
+from napari_sparseseg.probability import Probabilities
 from napari_sparseseg.progress import CancelToken, Progress, silent
 from napari_sparseseg.recorder import Recorder
 from napari_sparseseg.report import make_report
@@ -58,6 +59,8 @@ class Segmentation:
         Facts and figures of the run, JSON-ready (see :func:`report.make_report`).
     recorded : TokenTrace or None
         The trace, unless the run was not observed.
+    probabilities : Probabilities or None
+        What the labels were made from, where it was asked for.
     """
 
     labels: Volume
@@ -65,6 +68,7 @@ class Segmentation:
     colors: tuple[str, ...]
     report: dict[str, Any]
     recorded: TokenTrace | None
+    probabilities: Probabilities | None = None
 
     @property
     def trace(self) -> TokenTrace:
@@ -238,6 +242,7 @@ class Session:
         setting: float | None = None,
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
+        probabilities: bool = False,
     ) -> Segmentation:
         """Decide, encode, decode and bring the labels back to the volume's own grid.
 
@@ -250,6 +255,9 @@ class Session:
             See :data:`Progress`.
         cancel : CancelToken, optional
             Checked between calls of the network.
+        probabilities : bool
+            Keep what the labels are made from; until the result is given up it takes the memory
+            of all classes on the model grid.
 
         Raises
         ------
@@ -278,6 +286,9 @@ class Session:
         # a later run of this session starts from what the first one prepared
         self.seconds = dict.fromkeys(self.seconds, 0.0)
         result = self._result(labels, recorder, setting, seconds)
+        if probabilities:
+            kept = Probabilities(scores, self.space, self.volume.affine)
+            result = replace(result, probabilities=kept)
         progress(steps, steps, "Done")
         return result
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from napari_sparseseg.errors import InputError
+
 
 class Code(NamedTuple):
     """What a structure is, for programs.
@@ -110,3 +112,19 @@ def structures_of(classes: Sequence[str], colors: Sequence[str]) -> tuple[Struct
     """
     pairs = zip(classes[1:], colors[1:], strict=True)
     return tuple(Structure(value, *pair) for value, pair in enumerate(pairs, start=1))
+
+
+def class_indices(classes: Sequence[str], names: Sequence[str]) -> tuple[int, ...]:
+    """Return the indices of some classes of a model, in the order of the names; all for none.
+
+    Raises
+    ------
+    InputError
+        If a name is not that of a class.
+    """
+    for name in names:
+        if name not in classes:
+            raise InputError(
+                f"The model has no class '{name}'; choose one of: {', '.join(classes)}."
+            )
+    return tuple(classes.index(name) for name in names) or tuple(range(len(classes)))

@@ -144,7 +144,10 @@ def test_it_says_what_the_segments_are(tmp_path: Path) -> None:
     for segment in segments:
         (algorithm,) = segment.SegmentationAlgorithmIdentificationSequence
         assert segment.SegmentAlgorithmType == "AUTOMATIC"
-        assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("SparseSeg tiny-stp", "0.1.0")
+        assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == (
+            "SparseSeg tiny-stp",
+            "0.1.0",
+        )
         assert "keep_ratio=0.3" in algorithm.AlgorithmParameters
         assert f"weights_sha256={'ab' * 32}" in algorithm.AlgorithmParameters
 
