@@ -62,6 +62,11 @@ class Outputs:
         """Whether the report is a page, which needs an inspection."""
         return self.report is not None and self.report.suffix.lower() == ".html"
 
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether the run must keep its probabilities."""
+        return self.probabilities is not None
+
     def check(self, *inputs: Path) -> None:
         """Make sure that the results can be written as things stand; nothing is changed.
 

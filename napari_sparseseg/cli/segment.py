@@ -16,6 +16,7 @@ from napari_sparseseg.cli.shared import (
     one_interrupt,
     progress_bar,
 )
+from napari_sparseseg.cli.written import NamesOption, ProbabilitiesOption, ProbabilityOfOption
 from napari_sparseseg.errors import InputError
 from napari_sparseseg.methods import Control, check_sparsifier, control_of, controls
 from napari_sparseseg.weights import DEFAULT_MODEL, find_model
@@ -33,8 +34,9 @@ def segment(
         Path,
         typer.Argument(
             metavar="OUTPUT",
-            help="The label map to write, in one of the same formats, on the scan's own grid: "
-            "one class index per voxel, 0 is background.",
+            help="The label map to write, on the scan's own grid: one class index per voxel, 0 is "
+            "background. In one of the same formats, as .seg.nrrd for 3D Slicer, or for a DICOM "
+            "series as a .dcm segmentation, which repeats the patient's data.",
             show_default=False,
         ),
     ],
@@ -88,6 +90,9 @@ def segment(
             show_default=False,
         ),
     ] = None,
+    names: NamesOption = None,
+    probabilities: ProbabilitiesOption = None,
+    probability_of: ProbabilityOfOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Segment a scan.
@@ -97,7 +102,15 @@ def segment(
     with one_interrupt():
         from napari_sparseseg.outputs import Outputs
 
-        outputs = Outputs(output, trace, report, overwrite)
+        outputs = Outputs(
+            output,
+            trace,
+            report,
+            overwrite,
+            names,
+            probabilities,
+            tuple(probability_of or ()),
+        )
         outputs.check(scan)
         settings = {"--keep-ratio": keep_ratio, "--threshold": threshold}
         result = _segment(scan, outputs, model, settings, device, precision, sparsifier)
@@ -121,6 +134,7 @@ def _segment(
         from napari_sparseseg.segmenter import Segmenter
 
         info = find_model(model)
+        outputs.check_classes(info.classes)
         rule = sparsifier or info.method
         check_sparsifier(rule, info.method, info.name)
         control = control_of(info.method, rule)
@@ -131,7 +145,7 @@ def _segment(
         progress(0, 1, "Reading the scan")
         volume = read_volume(scan)
         with segmenter.open(volume, progress) as session:
-            result = session.run(setting, progress)
+            result = session.run(setting, progress, probabilities=outputs.has_probabilities)
             inspection = _inspect(session, result, progress) if outputs.has_page else None
         progress(0, 1, "Writing")
         outputs.write(result, inspection)
