@@ -24,6 +24,7 @@ from napari_sparseseg.intensity import check_intensity, normalise
 from napari_sparseseg.methods import checked_setting
 from napari_sparseseg.placement import grid_lead, pad_to_grid, place_windows
 from napari_sparseseg.planning import Planning
+from napari_sparseseg.probability import Probabilities
 from napari_sparseseg.progress import CancelToken, Progress, silent
 from napari_sparseseg.recorder import Recorder
 from napari_sparseseg.report import make_report
@@ -223,6 +224,7 @@ class Session:
         setting: float | None = None,
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
+        probabilities: bool = False,
     ) -> Segmentation:
         """Decide, encode, decode and bring the labels back to the volume's own grid.
 
@@ -235,6 +237,9 @@ class Session:
             See :data:`Progress`.
         cancel : CancelToken, optional
             Checked between calls of the network.
+        probabilities : bool
+            Keep what the labels are made from; until the result is given up it takes the memory
+            of all classes on the model grid.
 
         Raises
         ------
@@ -248,9 +253,12 @@ class Session:
         progress, cancel = progress or silent, cancel or CancelToken()
         setting = self._usable(setting)
         with giving_back():
-            return self._in_steps(partial(self._run, setting, progress, cancel), progress)
+            run = partial(self._run, setting, progress, cancel, probabilities)
+            return self._in_steps(run, progress)
 
-    def _run(self, setting: float, progress: Progress, cancel: CancelToken) -> Segmentation:
+    def _run(
+        self, setting: float, progress: Progress, cancel: CancelToken, keep: bool
+    ) -> Segmentation:
         if not self.calls:  # given up where memory ran out
             self._prepare(progress, cancel)
         start = time.perf_counter()
@@ -263,13 +271,14 @@ class Session:
             steps = len(self.places) + 1
             progress(steps - 1, steps, "Back to the scan's own grid")
             labels = self.space.labels_to_volume(scores)
-            del scores  # the largest part of a run, no longer needed
+            kept = Probabilities(scores, self.space, self.volume.affine) if keep else None
+            del scores  # the largest part of a run, else no longer needed
         cancel.raise_if_cancelled()
         seconds = {**self.seconds, "sparse_network": network_seconds}
         seconds["restore"] = time.perf_counter() - start - network_seconds
         # a later run of this session starts from what the first one prepared
         self.seconds = dict.fromkeys(self.seconds, 0.0)
-        result = self._result(labels, recorder, setting, seconds)
+        result = self._result(labels, recorder, setting, seconds, kept)
         progress(steps, steps, "Done")
         return result
 
@@ -338,6 +347,7 @@ class Session:
         recorder: Recorder,
         setting: float,
         seconds: dict[str, float],
+        probabilities: Probabilities | None,
     ) -> Segmentation:
         info, control = self.segmenter.info, self.segmenter.control
         volume = Volume(labels, self.volume.affine, f"{self.volume.name} segmentation")
@@ -360,7 +370,7 @@ class Session:
             peak_memory_mb=self.memory.megabytes(),
             memory={**self.planning.facts(), "peak_mb": self.memory.added_megabytes()},
         )
-        return Segmentation(volume, info.classes, info.colors, report, trace)
+        return Segmentation(volume, info.classes, info.colors, report, trace, probabilities)
 
 
 def _moved(affine: NDArray[np.float64], lead: tuple[int, int, int]) -> NDArray[np.float64]:

@@ -6,7 +6,9 @@ import errno
 import struct
 import tempfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +19,8 @@ from napari_sparseseg.volume import Volume
 
 if TYPE_CHECKING:
     from SimpleITK import Image, ImageFileReader
+
+NO_FACTS: Mapping[str, str] = MappingProxyType({})
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
@@ -109,11 +113,13 @@ def itk_image(volume: Volume) -> Image:
     return image
 
 
-def write_itk(volume: Volume, path: Path, suffix: str) -> None:
-    """Write one file, compressed; ``OSError`` when the disk does not take it."""
+def write_itk(volume: Volume, path: Path, suffix: str, facts: Mapping[str, str] = NO_FACTS) -> None:
+    """Write one file, compressed, with facts for its header; ``OSError`` when the disk fails."""
     import SimpleITK as sitk
 
     image = itk_image(volume)
+    for key, value in facts.items():
+        image.SetMetaData(key, value)
     writer = sitk.ImageFileWriter()
     writer.SetFileName(str(path))
     writer.SetImageIO(ITK_FORMATS[suffix])
