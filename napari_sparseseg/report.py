@@ -38,6 +38,7 @@ def make_report(
     seed: int,
     means: Means,
     overlap: float,
+    part: str,
     notes: Sequence[str],
     labels: Volume,
     tokens: dict[str, int],
@@ -66,6 +67,8 @@ def make_report(
         The switches of the run.
     overlap : float
         Least common part of neighbouring windows, as a fraction of a window.
+    part : str
+        Key of the part of the input that was segmented, "" where it had one only.
     notes : sequence of str
         What a user should know of how the scan was read and of how the run went.
     labels : Volume
@@ -105,7 +108,7 @@ def make_report(
         "seed": seed,
         "means": asdict(means),
         "overlap": overlap,
-        "part": "",
+        "part": part,
         "notes": list(notes),
         "volume": {
             "shape": list(labels.shape),

@@ -362,6 +362,7 @@ class Session:
             seed=self.segmenter.seed,
             means=self.segmenter.means,
             overlap=self.segmenter.overlap,
+            part=self.volume.part,
             notes=(*self.volume.notes, *self.planning.steps),
             labels=volume,
             tokens=trace.counts() if trace else {},

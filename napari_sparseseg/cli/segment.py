@@ -127,6 +127,8 @@ def segment(
         from napari_sparseseg.files.segments import DICOM
         from napari_sparseseg.outputs import Outputs
 
+        repeated = Repeated.of(from_report, other_scan)
+        part = repeated.part(part) if repeated else part
         outputs = Outputs(
             output,
             trace,
@@ -137,9 +139,8 @@ def segment(
             tuple(probability_of or ()),
             _source(scan, part) if output.suffix.lower() == DICOM else (),
         )
-        outputs.check(scan, *([] if from_report is None else [from_report]))
+        outputs.check(scan, *(repeated.files if repeated else ()))
         asked = Asked(model, sparsifier, device, precision, keep_ratio, threshold)
-        repeated = Repeated.of(from_report, other_scan)
         result = _segment(scan, part, outputs, asked, repeated, memory)
     print(summarise(result, output))
     if repeated is not None:

@@ -94,7 +94,8 @@ class DicomSeries:
                 f"{self.name} cannot be read: its pixels are damaged or cut short; export it again."
             ) from error
         notes = [*self.notes, *_fill(data, padded, self.frames[0]), *_turn_over(data, self.frames)]
-        return Volume(data.transpose(2, 1, 0), self.affine, self.name, tuple(notes))
+        voxels = data.transpose(2, 1, 0)
+        return Volume(voxels, self.affine, self.name, tuple(notes), self.part.key)
 
 
 def listed(frames: Sequence[Frame], notes: tuple[str, ...]) -> tuple[DicomSeries, ...]:

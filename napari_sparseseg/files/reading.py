@@ -66,7 +66,8 @@ def read_volume(path: str | os.PathLike[str], *, part: str = "", mapped: bool = 
         layout = _judged(path, suffix)
         frame = _chosen(layout, part, path.name)
         data = read_voxels(layout, frame, mapped)
-    return Volume(data, layout.affine, path.name[: -len(suffix)] or path.name, layout.notes)
+    name = path.name[: -len(suffix)] or path.name
+    return Volume(data, layout.affine, name, layout.notes, part)
 
 
 def is_dicom(path: Path) -> bool:

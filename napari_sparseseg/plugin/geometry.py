@@ -50,6 +50,8 @@ class Scan:
         reader may have turned. ``affine`` where no file is known.
     notes : tuple of str
         What a user should know of how the scan was read and where it lies, one sentence each.
+    part : str
+        Key of the series or frame that the scan is, "" where its source holds one only.
     """
 
     layer_id: object
@@ -58,6 +60,7 @@ class Scan:
     affine: NDArray[np.float64]
     source_affine: NDArray[np.float64]
     notes: tuple[str, ...] = ()
+    part: str = ""
 
     @classmethod
     def of(cls, layer: Image) -> Scan:
@@ -81,8 +84,8 @@ class Scan:
             assumed_affine(transform_of(layer)) if known is None else _matrix(known, layer.name)
         )
         source = _matrix(layer.metadata.get("source_affine", affine), layer.name)
-        notes = tuple(_notes_of(layer, affine, shape))
-        return cls(layer.unique_id, layer.name, data, affine, source, notes)
+        notes, part = tuple(_notes_of(layer, affine, shape)), str(layer.metadata.get("part", ""))
+        return cls(layer.unique_id, layer.name, data, affine, source, notes, part)
 
     def same_as(self, other: Scan) -> bool:
         """Tell whether the other one is the same layer with the same voxels in the same place."""
@@ -107,7 +110,8 @@ class Scan:
         InputError
             If they cannot be read or segmented.
         """
-        volume = Volume(self._voxels(), self.affine, self.name, self.notes).validated()
+        voxels = self._voxels()
+        volume = Volume(voxels, self.affine, self.name, self.notes, self.part).validated()
         if not _same_grid(self.affine, self.source_affine):
             raise InputError(
                 f"{self.name} does not lie where its metadata say that its file does; open the "

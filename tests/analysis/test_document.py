@@ -91,6 +91,7 @@ def make_result(labels: np.ndarray, setting: float, trace: TokenTrace | None) ->
         seed=3,
         means=Means(trace=False),
         overlap=0.25,
+        part="2.1",
         notes=("The sform was used.",),
         labels=volume(labels),
         tokens=trace.counts() if trace else {},

@@ -44,6 +44,7 @@ def report(tiny_models: dict[str, ModelInfo]) -> dict[str, Any]:
         seed=3,
         means=Means(trace=False),
         overlap=0.25,
+        part="2.1",
         notes=("The sform was used.",),
         labels=Volume(labels, affine),
         tokens={"total": 4, "air": 1, "kept": 1, "pruned": 2, "exited": 0, "reactivated": 0},
