@@ -188,7 +188,7 @@ class PeakMemory:
 
 def _lifetime_peak() -> float:
     if os.name == "nt":
-        return float("nan")
+        return float(psutil.Process().memory_info().peak_wset) / 2**20
     import resource
     import sys
 

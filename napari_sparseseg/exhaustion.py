@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from napari_sparseseg.errors import OutOfMemory
+from napari_sparseseg.errors import OutOfMemory, SparseSegError
 
 CARD, COMPUTER = "graphics card", "computer"
 
 _TELLING = (
     "out of memory",
     "can't allocate memory",
+    "annot allocate memory",
     "not enough memory",
     "bad_alloc",
     "ALLOC_FAILED",
+    "failed to map segment",  # a library that is loaded
+    "can't start new thread",  # its stack
 )
 _ADVICE = {
     CARD: "close other programs that use it or choose the CPU",
@@ -30,20 +34,24 @@ def exhausted(error: BaseException) -> str:
     Parameters
     ----------
     error : BaseException
-        What numpy, torch or a library of a graphics card raised.
+        What Python, numpy, torch or a library of a graphics card raised, or an error that tells
+        of it as of something else.
 
     Returns
     -------
     str
         :data:`CARD`, :data:`COMPUTER`, or "" if the error means something else.
     """
+    if isinstance(error, SparseSegError):  # "damaged", for it could not be read
+        cause = None if isinstance(error, OutOfMemory) else error.__cause__
+        return "" if cause is None else exhausted(cause)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return CARD
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return COMPUTER
     text = str(error)
-    if not isinstance(error, RuntimeError) or not any(telling in text for telling in _TELLING):
+    if not any(telling in text for telling in _TELLING):
         return ""
     return CARD if "CU" in text else COMPUTER  # CUDA, CUBLAS, CUDNN
 
@@ -54,13 +62,19 @@ def as_sentence(place: str) -> OutOfMemory:
 
 
 def forget_locals(error: BaseException) -> None:
-    """Empty the frames that an exception came through: their variables hold what they worked on."""
-    links: list[BaseException | None] = [error]
-    while links:
-        link = links.pop()
-        if link is not None:
-            traceback.clear_frames(link.__traceback__)
-            links += [link.__cause__, link.__context__]
+    """Let go of all that the functions which an error came through still hold.
+
+    Its traceback can be shown as before; but whoever keeps the error, as napari's list of
+    notifications does, no longer keeps a network and a session with it.
+    """
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        each = waiting.pop()
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            traceback.clear_frames(each.__traceback__)
+            waiting += (each.__cause__, each.__context__)
 
 
 @contextmanager

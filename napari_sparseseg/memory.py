@@ -6,6 +6,7 @@ GB and MB are 2**30 and 2**20 bytes, as in the report.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,10 @@ SHARE = 0.8
 """Share of the free memory that a run may take where no budget is set: the estimate leaves out
 what viewers and libraries take beside it."""
 
-_CGROUPS = Path("/sys/fs/cgroup")
+ENGINE = 0.7
+"""GB that loading the engine takes; some libraries end the process where there is less."""
+
+_LISTING, _MOUNT = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -77,15 +81,29 @@ def free_memory(device: str = "cpu") -> int:
         return int(torch.cuda.mem_get_info(device)[0]) + kept
     import psutil
 
-    return max(0, min([psutil.virtual_memory().available, *_room_in_groups(), *_address_room()]))
+    return max(0, min([psutil.virtual_memory().available, *group_rooms(), *_address_room()]))
 
 
-def _room_in_groups() -> Iterator[int]:
-    """Return what the control groups of this process leave it, of both versions."""
-    for line in _lines(Path("/proc/self/cgroup")):
+def group_rooms(listing: Path = _LISTING, mount: Path = _MOUNT) -> Iterator[int]:
+    """Give what the control groups of this process leave it, in both versions of them.
+
+    Parameters
+    ----------
+    listing : Path
+        File that names the groups of a process.
+    mount : Path
+        Where the groups are.
+
+    Yields
+    ------
+    int
+        Bytes, for each group with a limit.
+    """
+    for line in _lines(listing):
         _, controllers, path = line.split(":", 2)
-        if controllers in ("", "memory"):
-            yield from _room_up_to_the_top(_CGROUPS / controllers, path.strip("/"), not controllers)
+        if controllers == "" or "memory" in controllers.split(","):
+            top = mount / "memory" if controllers else mount
+            yield from _room_up_to_the_top(top, path.strip("/"), unified=not controllers)
 
 
 def _room_up_to_the_top(mount: Path, path: str, unified: bool) -> Iterator[int]:
@@ -131,6 +149,22 @@ def _address_room() -> Iterator[int]:
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY:
         yield limit - psutil.Process().memory_info().vms
+
+
+def check_room_for_engine() -> None:
+    """Make sure that the engine can be loaded, unless it is; to be called before that.
+
+    Raises
+    ------
+    OutOfMemory
+        If there is too little memory.
+    """
+    free = free_memory()
+    if "torch" not in sys.modules and free < ENGINE * GB:
+        raise OutOfMemory(
+            f"The engine takes about {ENGINE} GB of memory and {_gb(free)} GB is free; close other "
+            "programs."
+        )
 
 
 def refusal(needed: int, allowed: int, budget: MemoryBudget) -> OutOfMemory:

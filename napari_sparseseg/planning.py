@@ -6,6 +6,7 @@ from typing import Any
 
 from napari_sparseseg.canonical import ModelSpace
 from napari_sparseseg.estimate import Needs, Sizes, estimate, resampling
+from napari_sparseseg.exhaustion import COMPUTER
 from napari_sparseseg.memory import MB, MemoryBudget, refusal
 from napari_sparseseg.plan import CPU, Plan
 
@@ -62,7 +63,7 @@ class Planning:
             needed, allowed = self._needs.on(short), self._allowed[short]
             # no plan takes less of the computer's memory than one that uses a card
             hopeless = short == CPU != self.plan.device
-            if hopeless or not self.step_down("Memory is short"):
+            if hopeless or not self._step_down("Memory is short"):
                 raise refusal(needed, allowed, self.budget)
             self._needs = estimate(sizes, self.plan)
 
@@ -73,14 +74,20 @@ class Planning:
                 return device
         return ""
 
-    def step_down(self, reason: str) -> bool:
-        """Take the next plan, which needs less memory; tell whether there is one.
+    def ran_out(self, place: str) -> bool:
+        """Take a plan that needs less after memory ran out; tell whether there is one.
 
         Parameters
         ----------
-        reason : str
-            Beginning of the sentence that says why.
+        place : str
+            Whose memory, as :func:`exhausted` names it.
         """
+        if place == COMPUTER and self.plan.device != CPU:
+            return False  # what takes less of the card takes more of the computer
+        return self._step_down(f"The {place} ran out of memory")
+
+    def _step_down(self, reason: str) -> bool:
+        """Take the next plan, if there is one; the reason begins the sentence that says why."""
         step = self.plan.leaner()
         if step is None:
             return False

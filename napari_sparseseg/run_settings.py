@@ -73,6 +73,9 @@ class RunSettings:
         InputError, ModelError, DeviceError
             If the sparsifier, the model or the device cannot be used.
         """
+        from napari_sparseseg.memory import check_room_for_engine
+
+        check_room_for_engine()
         from napari_sparseseg.segmenter import Segmenter
 
         return Segmenter(

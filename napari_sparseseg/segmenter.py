@@ -6,11 +6,13 @@ before the first stage, their scores) and then answers any number of settings.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sparseseg.devices import resolve_device, resolve_precision
-from napari_sparseseg.exhaustion import giving_back
+from napari_sparseseg.errors import InputError
+from napari_sparseseg.exhaustion import giving_back, release_cards
 from napari_sparseseg.means import Means
 from napari_sparseseg.memory import MemoryBudget
 from napari_sparseseg.methods import Control, Method, check_sparsifier, rule_of
@@ -83,8 +85,27 @@ class Segmenter:
         self.dtype = resolve_precision(precision, self.device)
         self.sha256 = self.info.sha256 or checksum(self.info.path)
         self.seed, self.means, self.overlap = seed, means, overlap
+        self._network: SparseUNETR | None = None
         with giving_back():
-            self.network = self.network_on(self.device)
+            self._network = self.network_on(self.device)
+
+    @property
+    def network(self) -> SparseUNETR:
+        """The network on its device.
+
+        Raises
+        ------
+        InputError
+            If the segmenter was closed.
+        """
+        if self._network is None:
+            raise InputError("This segmenter was closed; make another one.")
+        return self._network
+
+    def close(self) -> None:
+        """Give the network's memory back; an open session keeps it until it is closed."""
+        self._network = None
+        release_cards()
 
     def network_on(self, device: str) -> SparseUNETR:
         """Load the network once more, with its rule and precision, on a processor.
@@ -94,7 +115,8 @@ class Segmenter:
         ModelError
             If the weights are not there any more.
         """
-        network = load_network(self.info)
+        # what the report names is what was loaded, even should the file change meanwhile
+        network = load_network(replace(self.info, sha256=self.sha256))
         if self.sparsifier != self.info.method:
             network.sparsifier = make_control(self.sparsifier, network.sparsifier, self.seed)
         network.to_precision(self.dtype)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -24,12 +24,14 @@ from napari_sparseseg.intensity import check_intensity, normalise
 from napari_sparseseg.methods import checked_setting
 from napari_sparseseg.placement import grid_lead, pad_to_grid, place_windows
 from napari_sparseseg.planning import Planning
+from napari_sparseseg.probability import Probabilities
 from napari_sparseseg.progress import CancelToken, Progress, silent
 from napari_sparseseg.recorder import Recorder
 from napari_sparseseg.report import make_report
 from napari_sparseseg.scores import PatchScores
+from napari_sparseseg.segmentation import Segmentation
 from napari_sparseseg.steady import steady
-from napari_sparseseg.tokens import TokenGrid, TokenTrace
+from napari_sparseseg.tokens import TokenGrid
 from napari_sparseseg.volume import Volume
 
 if TYPE_CHECKING:
@@ -38,42 +40,6 @@ if TYPE_CHECKING:
 PREVIEW_AIR, PREVIEW_PRUNED, PREVIEW_OPEN = 0, 1, 2
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, eq=False)
-class Segmentation:
-    """The answer of one run.
-
-    Attributes
-    ----------
-    labels : Volume
-        uint8 class indices on the input's own grid.
-    classes, colors : tuple of str
-        Class names and colours; index 0 is background.
-    report : dict
-        Facts and figures of the run, JSON-ready (see :func:`report.make_report`).
-    recorded : TokenTrace or None
-        The trace, unless the run was not observed.
-    """
-
-    labels: Volume
-    classes: tuple[str, ...]
-    colors: tuple[str, ...]
-    report: dict[str, Any]
-    recorded: TokenTrace | None
-
-    @property
-    def trace(self) -> TokenTrace:
-        """What happened to every token.
-
-        Raises
-        ------
-        InputError
-            If the run was not observed.
-        """
-        if self.recorded is None:
-            raise InputError("This run was made without a trace; switch it on.")
-        return self.recorded
 
 
 class Session:
@@ -101,7 +67,8 @@ class Session:
         self.scored: list[Scored] = []  # stays while the calls are made anew
         self.memory = PeakMemory(segmenter.device)
         self.planning = Planning(segmenter.budget, segmenter.device, segmenter.means.pack_windows)
-        self._in_steps(lambda: self._prepare(progress, cancel), progress)
+        # no lambda here: a traceback holds on to what a function closes over
+        self._in_steps(partial(self._prepare, progress, cancel), progress)
 
     def __enter__(self) -> Session:
         return self
@@ -116,8 +83,11 @@ class Session:
 
     def close(self) -> None:
         """Give the cached features back; the session cannot run any more."""
+        if self.closed:
+            return
         self.closed = True
         self.calls, self.scored = [], []
+        del self.network
         release_cards()
 
     @contextmanager
@@ -137,7 +107,7 @@ class Session:
                 return work()
             except (MemoryError, RuntimeError) as error:
                 place = exhausted(error)
-                if not place or not self.planning.step_down(f"The {place} ran out of memory"):
+                if not place or not self.planning.ran_out(place):
                     raise
                 forget_locals(error)
             self.calls = []
@@ -213,6 +183,7 @@ class Session:
                 progress(group.start, len(self.places), "First encoder blocks")
                 calls.append(Call.of(self.places[group], front, plan.cached))
         synchronise(plan.device)
+        cancel.raise_if_cancelled()
         self.calls, self.scored = calls, [call.scored for call in calls]
 
     def preview(self, setting: float) -> NDArray[np.uint8]:
@@ -253,6 +224,7 @@ class Session:
         setting: float | None = None,
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
+        probabilities: bool = False,
     ) -> Segmentation:
         """Decide, encode, decode and bring the labels back to the volume's own grid.
 
@@ -265,6 +237,9 @@ class Session:
             See :data:`Progress`.
         cancel : CancelToken, optional
             Checked between calls of the network.
+        probabilities : bool
+            Keep what the labels are made from; until the result is given up it takes the memory
+            of all classes on the model grid.
 
         Raises
         ------
@@ -278,9 +253,12 @@ class Session:
         progress, cancel = progress or silent, cancel or CancelToken()
         setting = self._usable(setting)
         with giving_back():
-            return self._in_steps(lambda: self._run(setting, progress, cancel), progress)
+            run = partial(self._run, setting, progress, cancel, probabilities)
+            return self._in_steps(run, progress)
 
-    def _run(self, setting: float, progress: Progress, cancel: CancelToken) -> Segmentation:
+    def _run(
+        self, setting: float, progress: Progress, cancel: CancelToken, keep: bool
+    ) -> Segmentation:
         if not self.calls:  # given up where memory ran out
             self._prepare(progress, cancel)
         start = time.perf_counter()
@@ -293,12 +271,14 @@ class Session:
             steps = len(self.places) + 1
             progress(steps - 1, steps, "Back to the scan's own grid")
             labels = self.space.labels_to_volume(scores)
+            kept = Probabilities(scores, self.space, self.volume.affine) if keep else None
+            del scores  # the largest part of a run, else no longer needed
         cancel.raise_if_cancelled()
         seconds = {**self.seconds, "sparse_network": network_seconds}
         seconds["restore"] = time.perf_counter() - start - network_seconds
         # a later run of this session starts from what the first one prepared
         self.seconds = dict.fromkeys(self.seconds, 0.0)
-        result = self._result(labels, recorder, setting, seconds)
+        result = self._result(labels, recorder, setting, seconds, kept)
         progress(steps, steps, "Done")
         return result
 
@@ -325,7 +305,7 @@ class Session:
         """
         setting = self._usable(setting)
         with giving_back():
-            return self._in_steps(lambda: self._probabilities(setting), silent)
+            return self._in_steps(partial(self._probabilities, setting), silent)
 
     def _probabilities(self, setting: float) -> PatchScores:
         if not self.calls:
@@ -367,6 +347,7 @@ class Session:
         recorder: Recorder,
         setting: float,
         seconds: dict[str, float],
+        probabilities: Probabilities | None,
     ) -> Segmentation:
         info, control = self.segmenter.info, self.segmenter.control
         volume = Volume(labels, self.volume.affine, f"{self.volume.name} segmentation")
@@ -381,6 +362,7 @@ class Session:
             seed=self.segmenter.seed,
             means=self.segmenter.means,
             overlap=self.segmenter.overlap,
+            part=self.volume.part,
             notes=(*self.volume.notes, *self.planning.steps),
             labels=volume,
             tokens=trace.counts() if trace else {},
@@ -389,7 +371,7 @@ class Session:
             peak_memory_mb=self.memory.megabytes(),
             memory={**self.planning.facts(), "peak_mb": self.memory.added_megabytes()},
         )
-        return Segmentation(volume, info.classes, info.colors, report, trace)
+        return Segmentation(volume, info.classes, info.colors, report, trace, probabilities)
 
 
 def _moved(affine: NDArray[np.float64], lead: tuple[int, int, int]) -> NDArray[np.float64]:

@@ -47,12 +47,15 @@ class Volume:
         Name for layers and messages.
     notes : tuple of str
         What a user should know about how the volume was read, one sentence each.
+    part : str
+        Key of the series or frame that was read, "" where there was one only.
     """
 
     data: np.ndarray
     affine: np.ndarray
     name: str = "volume"
     notes: tuple[str, ...] = ()
+    part: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", np.asarray(self.data))

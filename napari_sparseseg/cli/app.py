@@ -12,9 +12,12 @@ import typer
 
 from napari_sparseseg import __version__
 from napari_sparseseg.cli.compare import compare
+from napari_sparseseg.cli.download import download
+from napari_sparseseg.cli.parts import list_parts
 from napari_sparseseg.cli.segment import segment
 from napari_sparseseg.cli.sweep import sweep
 from napari_sparseseg.errors import Cancelled, SparseSegError
+from napari_sparseseg.exhaustion import giving_back
 from napari_sparseseg.methods import METHODS
 from napari_sparseseg.weights import ModelInfo, models
 
@@ -36,7 +39,8 @@ def main() -> NoReturn:
     # What a library will change in a later version is nothing that a user can put right.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"monai\.")
     try:
-        app(prog_name="sparseseg")
+        with giving_back():
+            app(prog_name="sparseseg")
     except SparseSegError as error:
         print(f"sparseseg: {error}", file=sys.stderr)
         sys.exit(EXIT_CANCELLED if isinstance(error, Cancelled) else EXIT_FAILED)
@@ -90,6 +94,8 @@ def list_models(
 app.command()(segment)
 app.command()(sweep)
 app.command()(compare)
+app.command("parts")(list_parts)
+app.command()(download)
 
 
 @app.command()
@@ -114,8 +120,12 @@ def _describe(info: ModelInfo) -> str:
         f"  for {info.modality}\n"
         f"  {len(info.classes) - 1} structures, computed at {info.spacing:g} mm; "
         f"{_default(info)}; licence {info.license}\n"
-        f"  {info.path}"
+        f"  {info.path if info.path.exists() else _absent(info)}"
     )
+
+
+def _absent(info: ModelInfo) -> str:
+    return f"not here yet: sparseseg download {info.name}" if info.url else f"{info.path} (missing)"
 
 
 def _default(info: ModelInfo) -> str:

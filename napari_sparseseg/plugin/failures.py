@@ -1,10 +1,9 @@
-"""One sentence for whatever went wrong, and nothing that it holds on to."""
+"""One sentence for whatever went wrong."""
 
 from __future__ import annotations
 
-import traceback
-
 from napari_sparseseg.errors import SparseSegError
+from napari_sparseseg.exhaustion import as_sentence, exhausted
 
 _DRIVER = ("CUDA", "CUDNN", "CUBLAS", "NVML", "NVRTC")
 """How torch names what failed when it was a graphics card, its driver or its libraries."""
@@ -14,6 +13,8 @@ def sentence_of(error: Exception) -> str:
     """Say what went wrong; what no user can act on also goes to napari's notifications."""
     if isinstance(error, SparseSegError):
         return str(error)
+    if place := exhausted(error):
+        return str(as_sentence(place))
     if is_of_driver(error):
         return (
             "The graphics card or its driver failed in the middle of the run; choose the CPU, or "
@@ -32,20 +33,3 @@ def is_of_driver(error: Exception) -> bool:
     """Tell whether torch passes on what a graphics card or its driver said."""
     words = str(error).upper()
     return isinstance(error, RuntimeError) and any(name in words for name in _DRIVER)
-
-
-def forget_locals(error: BaseException) -> None:
-    """Let go of all that the functions which an error came through still hold.
-
-    Its traceback can be shown as before; but whoever keeps the error, as napari's list of
-    notifications does, no longer keeps a network and a session with it.
-    """
-    seen: set[int] = set()
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        each = waiting.pop()
-        if each is None or id(each) in seen:
-            continue
-        seen.add(id(each))
-        traceback.clear_frames(each.__traceback__)
-        waiting += (each.__cause__, each.__context__)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sparseseg.errors import InputError
+from napari_sparseseg.memory import check_room_for_engine
 from napari_sparseseg.progress import CancelToken, Progress
 from napari_sparseseg.volume import Volume
 from napari_sparseseg.weights import ModelInfo, checksum, find_model, models
@@ -126,6 +127,7 @@ class Engine:
         )  # fmt: skip
         if self._segmenter is None or wanted != self._wanted:
             self.close()
+            check_room_for_engine()
             from napari_sparseseg.segmenter import Segmenter
 
             self._segmenter = Segmenter(

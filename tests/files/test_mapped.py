@@ -57,7 +57,9 @@ def test_the_voxels_behind_a_header_of_any_length(tmp_path: Path) -> None:
                 f"content: {'x' * n}",
                 content=values.tobytes(),
             ),
-            metaimage_file(tmp_path / "a.mha", f"Comment = {'x' * n}", content=values.tobytes()),
+            metaimage_file(
+                tmp_path / "a.mha", f"Comment = {'x' * (n + 1)}", content=values.tobytes()
+            ),
         ):
             volume = read_volume(path, mapped=True)
             np.testing.assert_array_equal(volume.data.ravel(order="F"), values)
