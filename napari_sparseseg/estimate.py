@@ -128,11 +128,15 @@ def _call(sizes: Sizes, group: slice) -> int:
     cells = windows * math.prod(config.grid)
     whole = config.decoder.context == "window"
     cut = voxels * (3 * FLOAT + width) + 3 * tokens * config.patch**3 * width
-    encoded = 24 * tokens * config.dim * max(width, FLOAT)
+    encoded = 24 * tokens * config.dim * FLOAT
+    rows = encoded // 2  # of which stay while the decoder runs
+    if config.sparsifier == "apformer":  # attends in its own way, to one window after the other
+        longest = max(sizes.tokens[group]) + 1
+        encoded += longest**2 * (120 + 24 * config.heads)
     maps = 6 * cells * config.dim * FLOAT
     # 16 bit numbers are widened in between
     decoded = (cells if whole else tokens) * _decoder_numbers(config) * (FLOAT + width) // 2
-    return max(cut + encoded, maps + encoded // 2 + decoded)
+    return max(cut + encoded, maps + rows + decoded)
 
 
 def _decoder_numbers(config: NetworkConfig) -> int:

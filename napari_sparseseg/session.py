@@ -260,6 +260,7 @@ class Session:
             steps = len(self.places) + 1
             progress(steps - 1, steps, "Back to the scan's own grid")
             labels = self.space.labels_to_volume(scores)
+            del scores  # the largest part of a run, no longer needed
         cancel.raise_if_cancelled()
         seconds = {**self.seconds, "sparse_network": network_seconds}
         seconds["restore"] = time.perf_counter() - start - network_seconds
