@@ -1,6 +1,6 @@
 # `make demo` and `make test` work on a fresh machine; `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help libraries virtual-libraries setup demo test test-slicer check lint format export baselines evaluate adopt results bench viewer-bench torture
+.PHONY: audit help libraries virtual-libraries setup demo test test-slicer check lint format export baselines evaluate adopt results bench viewer-bench torture
 # The set-up of one target must not run beside that of another.
 .NOTPARALLEL:
 
@@ -55,6 +55,9 @@ lint: setup  ## ruff and mypy
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
+audit: setup  ## ask for known weaknesses of the installed packages; fails if there are any
+	@.venv/bin/python scripts/audit.py
+
 format: setup  ## let ruff mend and format the code
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
@@ -99,5 +102,5 @@ bench: setup  ## measure every claim on speed and write docs/performance.md (DAT
 viewer-bench: virtual-libraries setup  ## measure how fluid the slices of a large scan are (DATA=...)
 	scripts/virtual-display .venv/bin/python -m benchmarks.viewer --data $(DATA)
 
-torture: setup  ## try everything that may go wrong and write docs/reliability.md (DATA=..., TORTURE_ARGS=...)
-	OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.torture run --data $(DATA) $(TORTURE_ARGS)
+torture: virtual-libraries setup  ## try all that may go wrong, write docs/reliability.md (DATA=..., TORTURE_ARGS=...)
+	OMP_NUM_THREADS=1 scripts/virtual-display .venv/bin/python -m benchmarks.torture run --data $(DATA) $(TORTURE_ARGS)

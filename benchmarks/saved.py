@@ -21,4 +21,7 @@ def save_arrays(
 def load_arrays(folder: Path) -> tuple[NDArray, NDArray[np.float64], NDArray[np.uint8]]:
     """Read what :func:`save_arrays` wrote: data, affine, truth."""
     affine = np.array(json.loads((folder / "affine.json").read_text()))
-    return np.load(folder / "data.npy"), affine, np.load(folder / "truth.npy")
+    data, truth = (
+        np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("data", "truth")
+    )
+    return data, affine, truth

@@ -170,8 +170,11 @@ class ModelSpace:
             raise ValueError(f"expected shape {self.shape} or more, got {tuple(covered)}")
         if not 1 <= scores.values.shape[2] <= MAX_CLASSES:
             raise ValueError(f"expected 1 to {MAX_CLASSES} classes, got {scores.values.shape[2]}")
-        axes = [self._native_axis(int(axis)) for axis in np.argsort(self.native_axes)]
-        return restore_labels(scores, axes, background)
+        return restore_labels(scores, self.volume_axes(), background)
+
+    def volume_axes(self) -> list[NativeAxis]:
+        """Return where the voxels along each axis of the volume lie on the model grid."""
+        return [self._native_axis(int(axis)) for axis in np.argsort(self.native_axes)]
 
     def _bands(self, axis: int, device: torch.device) -> list[_Band]:
         """Resampling weights along R, A or S, cut to what some neighbouring outputs need."""

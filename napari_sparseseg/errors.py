@@ -15,6 +15,10 @@ class InputError(SparseSegError):
     """The scan or an argument cannot be used."""
 
 
+class ChoiceNeeded(InputError):
+    """A path holds several scans, and none or another one was asked for."""
+
+
 class ModelError(SparseSegError):
     """Weights are missing, corrupted or of another architecture."""
 

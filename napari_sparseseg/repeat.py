@@ -126,7 +126,7 @@ class RunRecord:
             data = data["report"]
         try:
             return cls(**_decoded(data))
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(
                 f"{name} does not hold what a repetition needs, or was damaged; choose a report "
                 "that this version of 'sparseseg segment --report' wrote."

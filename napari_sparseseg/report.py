@@ -38,6 +38,7 @@ def make_report(
     seed: int,
     means: Means,
     overlap: float,
+    part: str,
     notes: Sequence[str],
     labels: Volume,
     tokens: dict[str, int],
@@ -66,6 +67,8 @@ def make_report(
         The switches of the run.
     overlap : float
         Least common part of neighbouring windows, as a fraction of a window.
+    part : str
+        Key of the part of the input that was segmented, "" where it had one only.
     notes : sequence of str
         What a user should know of how the scan was read and of how the run went.
     labels : Volume
@@ -97,6 +100,7 @@ def make_report(
         "model": info.name,
         "method": info.method,
         "weights_sha256": weights_sha256,
+        "weights_registered": info.registered,
         "sparsifier": sparsifier,
         "setting": setting,
         "device": device,
@@ -104,7 +108,7 @@ def make_report(
         "seed": seed,
         "means": asdict(means),
         "overlap": overlap,
-        "part": "",
+        "part": part,
         "notes": list(notes),
         "volume": {
             "shape": list(labels.shape),
@@ -165,7 +169,7 @@ def computer(device: str) -> dict[str, Any]:
 def checksums(scan: Volume, labels: Volume) -> dict[str, str]:
     """Return what tells a scan and its labels from others; a report that is kept has it.
 
-    Not part of every report: a large scan takes a tenth of the time of its segmentation.
+    Not part of every report: of a large scan they take a good part of the time of a run.
 
     Parameters
     ----------

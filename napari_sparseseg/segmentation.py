@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from napari_sparseseg.errors import InputError
+from napari_sparseseg.probability import Probabilities
 from napari_sparseseg.tokens import TokenTrace
 from napari_sparseseg.volume import Volume
 
@@ -24,6 +25,8 @@ class Segmentation:
         Facts and figures of the run, JSON-ready (see :func:`report.make_report`).
     recorded : TokenTrace or None
         The trace, unless the run was not observed.
+    probabilities : Probabilities or None
+        What the labels were made from, where it was asked for.
     """
 
     labels: Volume
@@ -31,6 +34,7 @@ class Segmentation:
     colors: tuple[str, ...]
     report: dict[str, Any]
     recorded: TokenTrace | None
+    probabilities: Probabilities | None = None
 
     @property
     def trace(self) -> TokenTrace:

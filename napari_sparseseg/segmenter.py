@@ -6,6 +6,7 @@ before the first stage, their scores) and then answers any number of settings.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,7 +115,8 @@ class Segmenter:
         ModelError
             If the weights are not there any more.
         """
-        network = load_network(self.info)
+        # what the report names is what was loaded, even should the file change meanwhile
+        network = load_network(replace(self.info, sha256=self.sha256))
         if self.sparsifier != self.info.method:
             network.sparsifier = make_control(self.sparsifier, network.sparsifier, self.seed)
         network.to_precision(self.dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -23,6 +24,7 @@ from napari_sparseseg.intensity import check_intensity, normalise
 from napari_sparseseg.methods import checked_setting
 from napari_sparseseg.placement import grid_lead, pad_to_grid, place_windows
 from napari_sparseseg.planning import Planning
+from napari_sparseseg.probability import Probabilities
 from napari_sparseseg.progress import CancelToken, Progress, silent
 from napari_sparseseg.recorder import Recorder
 from napari_sparseseg.report import make_report
@@ -65,7 +67,8 @@ class Session:
         self.scored: list[Scored] = []  # stays while the calls are made anew
         self.memory = PeakMemory(segmenter.device)
         self.planning = Planning(segmenter.budget, segmenter.device, segmenter.means.pack_windows)
-        self._in_steps(lambda: self._prepare(progress, cancel), progress)
+        # no lambda here: a traceback holds on to what a function closes over
+        self._in_steps(partial(self._prepare, progress, cancel), progress)
 
     def __enter__(self) -> Session:
         return self
@@ -180,6 +183,7 @@ class Session:
                 progress(group.start, len(self.places), "First encoder blocks")
                 calls.append(Call.of(self.places[group], front, plan.cached))
         synchronise(plan.device)
+        cancel.raise_if_cancelled()
         self.calls, self.scored = calls, [call.scored for call in calls]
 
     def preview(self, setting: float) -> NDArray[np.uint8]:
@@ -220,6 +224,7 @@ class Session:
         setting: float | None = None,
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
+        probabilities: bool = False,
     ) -> Segmentation:
         """Decide, encode, decode and bring the labels back to the volume's own grid.
 
@@ -232,6 +237,9 @@ class Session:
             See :data:`Progress`.
         cancel : CancelToken, optional
             Checked between calls of the network.
+        probabilities : bool
+            Keep what the labels are made from; until the result is given up it takes the memory
+            of all classes on the model grid.
 
         Raises
         ------
@@ -245,9 +253,12 @@ class Session:
         progress, cancel = progress or silent, cancel or CancelToken()
         setting = self._usable(setting)
         with giving_back():
-            return self._in_steps(lambda: self._run(setting, progress, cancel), progress)
+            run = partial(self._run, setting, progress, cancel, probabilities)
+            return self._in_steps(run, progress)
 
-    def _run(self, setting: float, progress: Progress, cancel: CancelToken) -> Segmentation:
+    def _run(
+        self, setting: float, progress: Progress, cancel: CancelToken, keep: bool
+    ) -> Segmentation:
         if not self.calls:  # given up where memory ran out
             self._prepare(progress, cancel)
         start = time.perf_counter()
@@ -260,13 +271,14 @@ class Session:
             steps = len(self.places) + 1
             progress(steps - 1, steps, "Back to the scan's own grid")
             labels = self.space.labels_to_volume(scores)
-            del scores  # the largest part of a run, no longer needed
+            kept = Probabilities(scores, self.space, self.volume.affine) if keep else None
+            del scores  # the largest part of a run, else no longer needed
         cancel.raise_if_cancelled()
         seconds = {**self.seconds, "sparse_network": network_seconds}
         seconds["restore"] = time.perf_counter() - start - network_seconds
         # a later run of this session starts from what the first one prepared
         self.seconds = dict.fromkeys(self.seconds, 0.0)
-        result = self._result(labels, recorder, setting, seconds)
+        result = self._result(labels, recorder, setting, seconds, kept)
         progress(steps, steps, "Done")
         return result
 
@@ -293,7 +305,7 @@ class Session:
         """
         setting = self._usable(setting)
         with giving_back():
-            return self._in_steps(lambda: self._probabilities(setting), silent)
+            return self._in_steps(partial(self._probabilities, setting), silent)
 
     def _probabilities(self, setting: float) -> PatchScores:
         if not self.calls:
@@ -335,6 +347,7 @@ class Session:
         recorder: Recorder,
         setting: float,
         seconds: dict[str, float],
+        probabilities: Probabilities | None,
     ) -> Segmentation:
         info, control = self.segmenter.info, self.segmenter.control
         volume = Volume(labels, self.volume.affine, f"{self.volume.name} segmentation")
@@ -349,6 +362,7 @@ class Session:
             seed=self.segmenter.seed,
             means=self.segmenter.means,
             overlap=self.segmenter.overlap,
+            part=self.volume.part,
             notes=(*self.volume.notes, *self.planning.steps),
             labels=volume,
             tokens=trace.counts() if trace else {},
@@ -357,7 +371,7 @@ class Session:
             peak_memory_mb=self.memory.megabytes(),
             memory={**self.planning.facts(), "peak_mb": self.memory.added_megabytes()},
         )
-        return Segmentation(volume, info.classes, info.colors, report, trace)
+        return Segmentation(volume, info.classes, info.colors, report, trace, probabilities)
 
 
 def _moved(affine: NDArray[np.float64], lead: tuple[int, int, int]) -> NDArray[np.float64]:

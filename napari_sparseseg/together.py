@@ -12,6 +12,7 @@ from pathlib import Path
 
 from napari_sparseseg.errors import OutputError
 from napari_sparseseg.files import TEMPORARY, atomic_path
+from napari_sparseseg.undisturbed import undisturbed
 
 
 @dataclass(frozen=True)
@@ -102,19 +103,21 @@ def write_together(steps: Iterable[Step]) -> None:
     Raises
     ------
     OutputError
-        If a file cannot be written; all files and folders are then as before.
+        If a file cannot be written; all files and folders are then as before. Where a file cannot
+        be brought back either, because the disk went away, the message names the copy of it.
     """
-    with ExitStack() as stack, ExitStack() as undo:
+    with undisturbed() as let_through, ExitStack() as stack, ExitStack() as undo:
         for step in steps:
             put_back = stack.enter_context(_remembered(step.files))
             step.write()  # whole or not at all, so that only earlier steps need undoing
             undo.callback(put_back)
+            let_through()
         undo.pop_all()
 
 
 def _rehearse(path: Path, overwrite: bool) -> None:
     """Do all of the writing but its last step."""
-    with suppress(_Rehearsed), atomic_path(path, overwrite=overwrite):
+    with undisturbed(), suppress(_Rehearsed), atomic_path(path, overwrite=overwrite):
         raise _Rehearsed
 
 
@@ -129,14 +132,20 @@ def _remembered(files: Iterable[Path]) -> Iterator[Callable[[], None]]:
     missing = {folder for file in files for folder in file.parents if not os.path.exists(folder)}
 
     def put_back() -> None:
+        stranded = ""
         for file in files:
-            if file in older:
-                os.replace(older[file], file)
-            else:
-                file.unlink(missing_ok=True)
+            try:
+                if file in older:
+                    os.replace(older[file], file)
+                else:
+                    file.unlink(missing_ok=True)
+            except OSError as error:
+                stranded = stranded or _stranded(file, older.pop(file, None), error)
         for folder in sorted(missing, reverse=True):
             with suppress(OSError):  # another program may use it by now
                 folder.rmdir()
+        if stranded:
+            raise OutputError(stranded)
 
     try:
         for file in files:
@@ -146,7 +155,18 @@ def _remembered(files: Iterable[Path]) -> Iterator[Callable[[], None]]:
         yield put_back
     finally:
         for aside in older.values():
-            aside.unlink(missing_ok=True)
+            with suppress(OSError):  # one copy too many is no reason to fail
+                aside.unlink(missing_ok=True)
+
+
+def _stranded(file: Path, copy: Path | None, error: OSError) -> str:
+    """Tell where what could not be brought back is now."""
+    if copy is not None and os.path.lexists(copy):
+        return (
+            f"{file} cannot be brought back ({error.strerror}); what it held before is in {copy}, "
+            "rename that."
+        )
+    return f"The results cannot be taken back ({error.strerror}); delete {file} if it is there."
 
 
 def _duplicate(file: Path, copy: Path) -> None:

@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sparseseg.errors import InputError, OutputError
+from napari_sparseseg.files.atomic import TEMPORARY, flush, settle
 from napari_sparseseg.methods import METHODS, Fate, View
+from napari_sparseseg.trace_reading import read_arrays, read_facts, read_map
+from napari_sparseseg.undisturbed import undisturbed
 
 TRACE_FILES = (
     "importance.nii.gz",
@@ -29,7 +33,18 @@ TRACE_FILES = (
 )
 """Every file that a trace can consist of; dependencies only where a method has any."""
 TRACE_FORMAT = 3
-_DAMAGE = (OSError, EOFError, zlib.error, zipfile.BadZipFile, ValueError, KeyError, TypeError)
+_DAMAGE = (
+    OSError,
+    EOFError,
+    zlib.error,
+    zipfile.BadZipFile,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,  # a member of an archive that is encrypted or packed in another way
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,7 +260,7 @@ class TokenTrace:
         ------
         OutputError
             If the folder holds a trace already, or cannot be written. Nothing is left half
-            written: all files are prepared beside the folder and then moved in.
+            written: all files are prepared in a hidden folder in it and then moved out.
         """
         folder = Path(folder)
         present = [name for name in TRACE_FILES if (folder / name).exists()]
@@ -257,13 +272,10 @@ class TokenTrace:
         missing = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder, prefix=".trace-") as staging:
+            with tempfile.TemporaryDirectory(dir=folder, prefix=TEMPORARY) as staging:
                 self._write_to(Path(staging))
-                for name in TRACE_FILES:
-                    if (Path(staging) / name).exists():
-                        os.replace(Path(staging) / name, folder / name)
-                    else:  # an older trace had one
-                        (folder / name).unlink(missing_ok=True)
+                with undisturbed():
+                    _move(Path(staging), folder)
         except BaseException as error:
             for path in missing:
                 with suppress(OSError):
@@ -309,6 +321,7 @@ class TokenTrace:
             "tokens": self.counts(),
             "air": self.air.astype(int).flatten().tolist(),
             "left_stage": self.left_stage.flatten().tolist(),
+            "sha256": _checksums(folder),
         }
         (folder / "trace.json").write_text(json.dumps(facts))
 
@@ -326,9 +339,11 @@ class TokenTrace:
 
         folder = Path(folder)
         try:
-            facts = json.loads((folder / "trace.json").read_text())
+            facts = read_facts(folder)
             if facts["format"] != TRACE_FORMAT or facts["method"] not in METHODS:
                 raise ValueError("a trace of another version")
+            if facts.get("sha256", now := _checksums(folder)) != now:
+                raise ValueError("maps of several traces: a process was killed as it wrote one")
             shape = tuple(facts["grid"]["shape"])
             grid = TokenGrid(
                 shape, tuple(facts["grid"]["patch"]), np.array(facts["grid"]["affine"])
@@ -336,16 +351,11 @@ class TokenTrace:
             air = np.array(facts["air"], dtype=bool).reshape(shape)
             left = np.array(facts["left_stage"], dtype=np.uint8).reshape(shape)
             stages = tuple(facts["stages"])
-            importance = np.moveaxis(_read_map(folder, "importance"), -1, 0).astype(np.float32)
-            ran = np.moveaxis(_read_map(folder, "blocks"), -1, 0).astype(bool)
-            confidence = _read_map(folder, "confidence").astype(np.float32)
-            blocks = (int(facts["num_blocks"]), *shape)
-            if (importance.shape, ran.shape, confidence.shape) != (
-                (len(stages), *shape),
-                blocks,
-                shape,
-            ):
-                raise ValueError("the maps are of another trace")
+            scores = read_map(folder, "importance", (*shape, len(stages)))
+            importance = np.moveaxis(scores, -1, 0).astype(np.float32)
+            blocks = read_map(folder, "blocks", (*shape, facts["num_blocks"]))
+            ran = np.moveaxis(blocks, -1, 0).astype(bool)
+            confidence = read_map(folder, "confidence", shape).astype(np.float32)
             kept = _read_dependencies(folder / "dependencies.npz", grid.size)
             return cls(grid, facts["method"], stages, air, importance, left, ran, kept, confidence)
         except (*_DAMAGE, ImageFileError, HeaderDataError) as error:
@@ -354,25 +364,36 @@ class TokenTrace:
             ) from error
 
 
+def _move(staging: Path, folder: Path) -> None:
+    for name in TRACE_FILES:
+        if (staging / name).exists():
+            flush(staging / name)
+            os.replace(staging / name, folder / name)
+        else:  # an older trace had one
+            (folder / name).unlink(missing_ok=True)
+    settle(folder)
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each map of a trace, by its file."""
+    maps = (folder / name for name in TRACE_FILES if name != "trace.json")
+    return {map.name: sha256(map.read_bytes()).hexdigest() for map in maps if map.exists()}
+
+
 def _read_dependencies(file: Path, size: int) -> tuple[Dependencies, ...]:
     if not file.exists():
         return ()
-    with np.load(file, allow_pickle=False) as data:
-        windows = tuple(
-            Dependencies(data[f"tokens{number}"], data[f"kept{number}"], int(heads))
-            for number, heads in enumerate(data["heads"])
-        )
+    data = read_arrays(file)
+    windows = tuple(
+        Dependencies(data[f"tokens{number}"], data[f"kept{number}"], int(heads))
+        for number, heads in enumerate(data["heads"])
+    )
     for window in windows:
         n = len(window.tokens)
+        if window.tokens.dtype.kind not in "iu" or window.tokens.ndim != 1:
+            raise ValueError("the tokens are no places")
         if window.kept.shape != (n, n) or (
             n and not 0 <= window.tokens.min() <= window.tokens.max() < size
         ):
             raise ValueError("the dependencies are of another trace")
     return windows
-
-
-def _read_map(folder: Path, name: str) -> NDArray[Any]:
-    import nibabel as nib
-
-    image: Any = nib.load(folder / f"{name}.nii.gz")
-    return np.asarray(image.dataobj)

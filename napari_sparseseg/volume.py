@@ -47,12 +47,15 @@ class Volume:
         Name for layers and messages.
     notes : tuple of str
         What a user should know about how the volume was read, one sentence each.
+    part : str
+        Key of the series or frame that was read, "" where there was one only.
     """
 
     data: np.ndarray
     affine: np.ndarray
     name: str = "volume"
     notes: tuple[str, ...] = ()
+    part: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", np.asarray(self.data))
@@ -67,7 +70,7 @@ class Volume:
     @property
     def spacing(self) -> tuple[float, ...]:
         """Distance between neighbouring voxels along each array axis (mm)."""
-        return tuple(float(step) for step in np.linalg.norm(self.affine[:3, :3], axis=0))
+        return spacing_of(self.affine)
 
     @property
     def orientation(self) -> str:
@@ -96,6 +99,12 @@ class Volume:
         _check_affine(self)
         _check_field(self)
         return _check_values(self)
+
+
+def spacing_of(affine: np.ndarray) -> tuple[float, ...]:
+    """Return the distance between neighbouring voxels along each array axis (mm)."""
+    with np.errstate(over="ignore"):  # infinity is no believable spacing either
+        return tuple(float(step) for step in np.linalg.norm(affine[:3, :3], axis=0))
 
 
 def check_shape(shape: tuple[int, ...], name: str) -> None:

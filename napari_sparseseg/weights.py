@@ -9,85 +9,51 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 from napari_sparseseg.errors import ModelError
-from napari_sparseseg.methods import METHODS
+from napari_sparseseg.files import atomic_path
+from napari_sparseseg.model_info import Intensity, ModelInfo, judged_info
+from napari_sparseseg.tensor_file import (
+    read_json,
+    read_metadata,
+    read_whole,
+    tensors_of,
+    write_tensors,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_sparseseg.network import SparseUNETR
 
+__all__ = [
+    "DEFAULT_MODEL",
+    "METADATA_KEY",
+    "Intensity",
+    "ModelInfo",
+    "checksum",
+    "find_model",
+    "load_network",
+    "models",
+    "read_model_file",
+    "register_model",
+    "save_model",
+    "user_folder",
+    "weights_checksum",
+    "weights_folder",
+]
+
 DEFAULT_MODEL = "brain-mr-stp"
 METADATA_KEY = "sparseseg"
-FORMAT = 2
-_LARGEST_HEADER = 2**20
-
-Intensity = Literal["mr", "ct"]
-"""What the numbers of a scan mean: arbitrary units of MR, or Hounsfield units of CT."""
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """What is known of a model without loading its weights.
-
-    Attributes
-    ----------
-    name, title : str
-        Identifier, and a line for people.
-    method : str
-        Sparsifier that the model was trained with; "dense" for a dense twin.
-    modality : str
-        Scans that it is for, in words.
-    spacing : float
-        Working spacing in mm.
-    classes, colors : tuple of str
-        Class names and "#rrggbb" colours; index 0 is background.
-    default_setting : float
-        Value of the method's setting to start with.
-    network : dict
-        Data of ``NetworkConfig``.
-    license : str
-        SPDX identifier of the weights' licence.
-    path : Path
-        The safetensors file.
-    sha256 : str
-        Its checksum; "" for a file that is not in the registry.
-    card : str
-        File name of the model card, "" if there is none.
-    intensity : {"mr", "ct"}
-        What the numbers of a scan mean to it; models written before CT was known are for MR.
-    """
-
-    name: str
-    title: str
-    method: str
-    modality: str
-    spacing: float
-    classes: tuple[str, ...]
-    colors: tuple[str, ...]
-    default_setting: float
-    network: dict[str, Any]
-    license: str
-    path: Path
-    sha256: str = ""
-    card: str = ""
-    intensity: Intensity = "mr"
-
-    @property
-    def task(self) -> str:
-        """What it segments, "brain-mr": models of one task differ in their method."""
-        return self.name.removesuffix(f"-{self.method}")
-
-    def metadata(self) -> dict[str, Any]:
-        """Return the JSON-ready data that goes into the file itself."""
-        data = asdict(self)
-        for key in ("path", "sha256", "card"):
-            del data[key]
-        return {"format": FORMAT, **data}
+_LARGEST_INDEX = 2**22  # bytes
+_ENTRY = {"name", "file", "sha256", "metadata", "size_bytes", "card", "url"}
+_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}\.safetensors")
+_CARD = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,150}\.md)?")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_URL = re.compile(r"(https://[\x21-\x7e]+)?")
 
 
 def weights_folder() -> Path:
@@ -103,8 +69,22 @@ def weights_folder() -> Path:
     return packaged if packaged.is_dir() else package.parent / "weights"
 
 
+def user_folder() -> Path:
+    """Return the folder of downloaded weights.
+
+    That of the shipped ones if it can be written or was chosen by ``$SPARSESEG_WEIGHTS``, else
+    one of the user's own.
+    """
+    folder = weights_folder()
+    if os.environ.get("SPARSESEG_WEIGHTS") or os.access(folder, os.W_OK):
+        return folder
+    from platformdirs import user_data_path
+
+    return user_data_path("napari-sparseseg", appauthor=False) / "weights"
+
+
 def models() -> tuple[ModelInfo, ...]:
-    """List the shipped models, without loading them.
+    """List the registered models, without loading them.
 
     Raises
     ------
@@ -113,8 +93,10 @@ def models() -> tuple[ModelInfo, ...]:
     """
     folder = weights_folder()
     try:
-        index = json.loads((folder / "index.json").read_text())
-        return tuple(_from_index(entry, folder) for entry in index["models"])
+        found = tuple(_from_index(entry, folder) for entry in _read_index(folder)["models"])
+        if len({info.name for info in found}) < len(found):
+            raise ValueError("two models share a name")
+        return found
     except OSError as error:
         raise ModelError(
             f"No models were found in {folder}; reinstall napari-sparseseg or set "
@@ -126,28 +108,49 @@ def models() -> tuple[ModelInfo, ...]:
         ) from error
 
 
+def _read_index(folder: Path) -> Any:
+    with (folder / "index.json").open("rb") as file:
+        content = file.read(_LARGEST_INDEX + 1)
+    if len(content) > _LARGEST_INDEX:
+        raise ValueError("too large")
+    return read_json(content)
+
+
 def _from_index(entry: dict[str, Any], folder: Path) -> ModelInfo:
-    name = Path(entry["file"]).name  # an index cannot point outside its folder
-    return _info(
-        entry["metadata"], folder / name, sha256=entry["sha256"], card=entry.get("card", "")
+    """Judge an entry: it cannot point outside its folder, and nothing goes without a hash."""
+    if unknown := entry.keys() - _ENTRY:
+        raise ValueError(f"unknown member {min(unknown)}")
+    name = Path(entry["file"]).name
+    size, card, url = entry.get("size_bytes", 0), entry.get("card", ""), entry.get("url", "")
+    fits = [(_FILE, name), (_CARD, card), (_SHA256, entry["sha256"]), (_URL, url)]
+    if not all(pattern.fullmatch(text) for pattern, text in fits):
+        raise ValueError("a file, a checksum or an address that is none")
+    if type(size) is not int or size < 0 or (url and not size):
+        raise ValueError("no size")
+    info = judged_info(
+        entry["metadata"],
+        _place(name, folder),
+        sha256=entry["sha256"],
+        card=card,
+        size_bytes=size,
+        url=url,
     )
+    if entry["name"] != info.name:
+        raise ValueError("two names for one model")
+    return info
 
 
-def _info(metadata: dict[str, Any], path: Path, sha256: str = "", card: str = "") -> ModelInfo:
-    fields = {k: v for k, v in metadata.items() if k != "format"}
-    if metadata["format"] == 1:  # knew only keep ratios
-        fields["default_setting"] = fields.pop("default_keep_ratio")
-    if fields["method"] not in METHODS:
-        raise ValueError(f"unknown method {fields['method']}")
-    if fields.get("intensity", "mr") not in get_args(Intensity):
-        raise ValueError(f"unknown intensity {fields['intensity']}")
-    for key in ("classes", "colors"):
-        fields[key] = tuple(fields[key])
-    return ModelInfo(**fields, path=path, sha256=sha256, card=card)
+def _place(name: str, folder: Path) -> Path:
+    """Return where a file lies: among the shipped ones, or where downloads go."""
+    shipped = folder / name
+    if shipped.exists():
+        return shipped
+    downloaded = user_folder() / name
+    return downloaded if downloaded.exists() else shipped
 
 
 def find_model(name: str | Path) -> ModelInfo:
-    """Return a shipped model by its name, or any model by the path of its file.
+    """Return a registered model by its name, or any model by the path of its file.
 
     Raises
     ------
@@ -175,24 +178,7 @@ def read_model_file(path: Path) -> ModelInfo:
         If it is missing, not a safetensors file, or not written by this project.
     """
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 0 < length < _LARGEST_HEADER:
-                raise ValueError("no safetensors header")
-            header = json.loads(file.read(length))
-    except OSError as error:
-        raise ModelError(
-            f"The weights file {path} cannot be read ({error.strerror}); check the path."
-        ) from error
-    except ValueError as error:
-        raise ModelError(
-            f"{path} is not a safetensors file; only models in this format are loaded."
-        ) from error
-    try:
-        metadata = json.loads(header["__metadata__"][METADATA_KEY])
-        if metadata["format"] not in (1, FORMAT):
-            raise ValueError(f"format {metadata['format']}")
-        return _info(metadata, path)
+        return judged_info(read_metadata(path, METADATA_KEY), path)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{path} holds no SparseSeg model; train or export one with "
@@ -203,37 +189,80 @@ def read_model_file(path: Path) -> ModelInfo:
 def load_network(info: ModelInfo) -> SparseUNETR:
     """Load a model's network, ready for inference in float32 on the CPU.
 
+    The file is read once: the bytes whose checksum is compared are those that are loaded. Memory
+    for a network is taken only when the tensors in the file fit the architecture that it names.
+
     Raises
     ------
     ModelError
-        If the file is missing, its checksum differs from the index, or its tensors do not fit
-        the architecture that it names.
+        If the file is missing, its checksum differs from ``info.sha256``, its tensors do not fit
+        the architecture, or hold numbers that are not finite.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     from napari_sparseseg.network import NetworkConfig, SparseUNETR
 
-    if info.sha256 and checksum(info.path) != info.sha256:
-        raise ModelError(
-            f"The weights file {info.path} is damaged (its checksum differs); reinstall "
-            "napari-sparseseg."
-        )
+    content = _checked_content(info)
+    tensors = tensors_of(content, info.path)
     try:
         config = NetworkConfig.from_dict(info.network)
         if not len(info.classes) == len(info.colors) == config.classes:
             raise ValueError("not one name and colour for each class")
+        _check_tensors(tensors, config)
         network = SparseUNETR(config)
-        tensors = load_file(info.path)
         network.load_state_dict({k: v.float() for k, v in tensors.items()})
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"The weights file {info.path} is damaged; reinstall it.") from error
-    except (RuntimeError, TypeError, ValueError) as error:
+    except (RuntimeError, TypeError, ValueError, ArithmeticError) as error:
         raise ModelError(
             f"The weights in {info.path} are of another architecture; use the version of "
             "napari-sparseseg that they were made with."
         ) from error
+    if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
+        raise ModelError(
+            f"The weights in {info.path} hold numbers that are not finite; train or export them "
+            "again."
+        )
     return network.eval()
+
+
+def _check_tensors(tensors: dict[str, Tensor], config: Any) -> None:
+    """Compare the tensors of a file with those of a network that takes no memory."""
+    import torch
+
+    from napari_sparseseg.network import SparseUNETR
+
+    with torch.device("meta"):
+        expected = SparseUNETR(config).state_dict()
+    found = {name: (tensor.shape, tensor.is_complex()) for name, tensor in tensors.items()}
+    if found != {name: (tensor.shape, False) for name, tensor in expected.items()}:
+        raise ValueError("other tensors than those of the network")
+
+
+def _checked_content(info: ModelInfo) -> bytes:
+    if not info.registered:
+        return read_whole(info.path)
+    if not info.path.exists():
+        raise ModelError(_missing(info))
+    if info.size_bytes not in (0, info.path.stat().st_size):
+        raise ModelError(_damaged(info))
+    content = read_whole(info.path)
+    if hashlib.sha256(content).hexdigest() != info.sha256:
+        raise ModelError(_damaged(info))
+    return content
+
+
+def _missing(info: ModelInfo) -> str:
+    if info.url:
+        return (
+            f"The weights file {info.path.name} is missing; run 'sparseseg download {info.name}', "
+            f"or put the file from {info.url} into {user_folder()}."
+        )
+    return (
+        f"The weights file {info.path} is missing; reinstall napari-sparseseg or set "
+        "SPARSESEG_WEIGHTS to the folder that holds it."
+    )
+
+
+def _damaged(info: ModelInfo) -> str:
+    cure = f"run 'sparseseg download {info.name}'" if info.url else "reinstall napari-sparseseg"
+    return f"The weights file {info.path} is damaged (its checksum differs); {cure}."
 
 
 def checksum(path: Path) -> str:
@@ -244,14 +273,7 @@ def checksum(path: Path) -> str:
     ModelError
         If the file cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelError(
-            f"The weights file {path} is missing; reinstall napari-sparseseg or set "
-            "SPARSESEG_WEIGHTS to the folder that holds it."
-        ) from error
+    return hashlib.sha256(read_whole(path)).hexdigest()
 
 
 def weights_checksum(path: Path) -> str:
@@ -265,30 +287,35 @@ def weights_checksum(path: Path) -> str:
     ModelError
         If the file cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            file.seek(int.from_bytes(file.read(8), "little"), os.SEEK_CUR)
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelError(f"The weights file {path} cannot be read; check the path.") from error
+    content = read_whole(path)
+    return hashlib.sha256(content[8 + int.from_bytes(content[:8], "little") :]).hexdigest()
 
 
 def save_model(tensors: dict[str, Tensor], info: ModelInfo) -> None:
     """Write a model file at ``info.path``, weights in half precision.
 
     Half precision keeps eleven significant bits, more than bf16 inference uses, at half the
-    size.
-    """
-    from safetensors.torch import save_file
+    size. A file that is there already stays until the new one is complete.
 
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
     halves = {k: v.detach().cpu().half().contiguous() for k, v in tensors.items()}
-    save_file(halves, info.path, {METADATA_KEY: json.dumps(info.metadata())})
+    write_tensors(halves, {METADATA_KEY: json.dumps(info.metadata())}, info.path)
 
 
 def register_model(info: ModelInfo) -> None:
-    """Enter a model file into the ``index.json`` beside it, replacing one of the same name."""
+    """Enter a model file into the ``index.json`` beside it, replacing one of the same name.
+
+    Raises
+    ------
+    ModelError, OutputError
+        If the file cannot be read or the index cannot be written.
+    """
     index_path = info.path.parent / "index.json"
-    index = json.loads(index_path.read_text()) if index_path.exists() else {"models": []}
+    index = _read_index(info.path.parent) if index_path.exists() else {"models": []}
     entry = {
         "name": info.name,
         "file": info.path.name,
@@ -296,7 +323,9 @@ def register_model(info: ModelInfo) -> None:
         "size_bytes": info.path.stat().st_size,
         "card": info.card,
         "metadata": info.metadata(),
+        **({"url": info.url} if info.url else {}),
     }
     others = [e for e in index["models"] if e["name"] != info.name]
     index["models"] = sorted([*others, entry], key=lambda e: e["name"])
-    index_path.write_text(json.dumps(index, indent=2) + "\n")
+    with atomic_path(index_path, overwrite=True) as temporary:
+        temporary.write_text(json.dumps(index, indent=2) + "\n")

@@ -23,8 +23,8 @@ from napari_sparseseg.analysis.metrics import dice_per_class, hd95_per_class
 from napari_sparseseg.canonical import ModelSpace
 from napari_sparseseg.intensity import normalise
 from napari_sparseseg.scores import PatchScores
+from napari_sparseseg.training.checkpoint import CHECKPOINT, load_checkpoint
 from napari_sparseseg.training.recipe import Recipe
-from napari_sparseseg.training.run import CHECKPOINT, load_checkpoint
 from napari_sparseseg.volume import Volume
 
 _AVERAGED = "module."

@@ -71,7 +71,7 @@ def draw_comparison(figures: Figures, picture: Path) -> bool:
     left.set(xlabel="encoder GMACs of a scan", ylabel="mean Dice")
     right.set(xlabel="seconds of a scan, median")
     right.tick_params(labelleft=True)
-    _focus(left)
+    _focus(left, right)
     _fit_times(right)
     if not timed:
         right.text(0.5, 0.5, "times not measured yet", ha="center", transform=right.transAxes)
@@ -190,19 +190,26 @@ def _draw_baselines(left: Axes, right: Axes | None, figures: Figures) -> None:
             right.plot(place, dice, marker, color=color, markersize=10, label=one.title)
 
 
-def _focus(axes: Axes) -> None:
+def _focus(left: Axes, right: Axes) -> None:
     """Cut off what is far below the best, and say so: the differences that matter are small."""
-    values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.lines])
-    best = float(values.max())
-    if float(values.min()) >= best - _SHOWN:
+    values = _heights(left)
+    low = max(values) - _SHOWN
+    if min(values) >= low:
         return
-    axes.set_ylim(best - _SHOWN, best + 0.05 * _SHOWN)
-    below = int((values < best - _SHOWN).sum())
-    said = "1 point lies" if below == 1 else f"{below} points lie"
+    left.set_ylim(low, max(values) + 0.05 * _SHOWN)  # and with it the other one, which shares it
     ground = {"facecolor": "white", "edgecolor": "none", "pad": 2}
-    axes.text(
-        0.02, 0.02, f"{said} lower: see the table", transform=axes.transAxes, bbox=ground, zorder=9
-    )
+    for axes in (left, right):
+        below = sum(value < low for value in _heights(axes))
+        said = "1 lies" if below == 1 else f"{below} lie"
+        if below:
+            axes.text(0.02, 0.02, f"{said} lower: see the table", transform=axes.transAxes,
+                      bbox=ground, zorder=9)  # fmt: skip
+
+
+def _heights(axes: Axes) -> list[float]:
+    """Return the height of every point; a level line counts as one."""
+    lines = [np.asarray(line.get_ydata(), dtype=float) for line in axes.lines]
+    return [float(y) for line in lines for y in (line[:1] if np.ptp(line) == 0 else line)]
 
 
 def _fit_times(axes: Axes) -> None:

@@ -21,6 +21,11 @@ from benchmarks.quality.cases import FOLDERS
 from benchmarks.quality.rivals import RIVALS, window_of
 from benchmarks.quality.runs import RECIPES
 from napari_sparseseg.devices import resolve_device
+from napari_sparseseg.training.checkpoint import (
+    CHECKPOINT,
+    load_checkpoint,
+    save_checkpoint,
+)
 from napari_sparseseg.training.log import open_log, write_row
 from napari_sparseseg.training.loop import reduced_precision
 from napari_sparseseg.training.losses import (
@@ -30,12 +35,7 @@ from napari_sparseseg.training.losses import (
     voxel_losses,
 )
 from napari_sparseseg.training.recipe import OptimiserConfig, Recipe, load_recipe
-from napari_sparseseg.training.run import (
-    CHECKPOINT,
-    learning_rate,
-    load_checkpoint,
-    save_checkpoint,
-)
+from napari_sparseseg.training.run import learning_rate
 from napari_sparseseg.training.source import Sample, Source
 
 _COLUMNS = ("step", "seconds", "rate", "loss", "dice", "cross_entropy")
@@ -152,7 +152,7 @@ def window_losses(logits: Tensor, target: Tensor, balance: Tensor) -> tuple[Tens
 
 
 def train(run: RivalRun, source: Source, folder: Path, *, save_every: int) -> None:
-    """Train until the steps are done; write ``checkpoint.pt`` and ``log.csv``."""
+    """Train until the steps are done; write ``checkpoint.safetensors`` and ``log.csv``."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log.csv"
     open_log(log, _COLUMNS, run.step)

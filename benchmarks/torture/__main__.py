@@ -1,4 +1,4 @@
-"""One command for the evidence of reliability: ``python -m benchmarks.torture run`` and ``page``."""
+"""One command for the evidence of reliability: ``python -m benchmarks.torture run``."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.machine import describe_machine
-from benchmarks.torture import cycles, faults
+from benchmarks.torture import cycles, faults, fuzz, geometry, inputs, memory
 from benchmarks.torture.page import defects, write_page
 from benchmarks.torture.rows import Row
 from benchmarks.torture.torture import ROUNDS, Torture
 
 AREAS: dict[str, Callable[[Torture], Iterable[Row]]] = {
+    "inputs": inputs.measure,
+    "geometry": geometry.measure,
     "faults": faults.measure,
     "cycles": cycles.measure,
+    "memory": memory.measure,
+    "fuzz": fuzz.measure,
 }
 """Everything that can be tried, by its name in the JSON."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -137,9 +138,14 @@ def _figure(value: float | int | str) -> str:
 
 
 def _messages(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Give the sentences, each once, whatever file they name."""
+    seen = set()
     for row in rows:
-        for message in row["messages"][:1]:
-            yield f"* {row['what']}: “{message}”"
+        for message in row["messages"]:
+            kind = re.sub(r"\S*\d\S*|\S*[./]\S+", "", message)
+            if kind not in seen:
+                seen.add(kind)
+                yield f"* {row['what']}: “{message}”"
 
 
 def _tried(row: dict[str, Any]) -> int:

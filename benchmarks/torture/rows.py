@@ -65,6 +65,10 @@ class Row:
             self.defects.append(f"no sentence to act on: {message}"[:300])
             return
         self.refused += 1
+        self.keep(message)
+
+    def keep(self, message: str) -> None:
+        """Keep a sentence as an example, if there is room for it."""
         if message not in self.messages and len(self.messages) < _MESSAGES:
             self.messages.append(message)
 

@@ -12,6 +12,8 @@ import typer
 
 from napari_sparseseg import __version__
 from napari_sparseseg.cli.compare import compare
+from napari_sparseseg.cli.download import download
+from napari_sparseseg.cli.parts import list_parts
 from napari_sparseseg.cli.segment import segment
 from napari_sparseseg.cli.sweep import sweep
 from napari_sparseseg.errors import Cancelled, SparseSegError
@@ -92,6 +94,8 @@ def list_models(
 app.command()(segment)
 app.command()(sweep)
 app.command()(compare)
+app.command("parts")(list_parts)
+app.command()(download)
 
 
 @app.command()
@@ -116,8 +120,12 @@ def _describe(info: ModelInfo) -> str:
         f"  for {info.modality}\n"
         f"  {len(info.classes) - 1} structures, computed at {info.spacing:g} mm; "
         f"{_default(info)}; licence {info.license}\n"
-        f"  {info.path}"
+        f"  {info.path if info.path.exists() else _absent(info)}"
     )
+
+
+def _absent(info: ModelInfo) -> str:
+    return f"not here yet: sparseseg download {info.name}" if info.url else f"{info.path} (missing)"
 
 
 def _default(info: ModelInfo) -> str:

@@ -30,11 +30,14 @@ class Repeated:
     ----------
     record : RunRecord
         What its report says.
+    files : tuple of Path
+        Where it says so; no output may replace them.
     other_scan : bool
         Whether its settings are meant for another scan.
     """
 
     record: RunRecord
+    files: tuple[Path, ...]
     other_scan: bool
 
     @classmethod
@@ -52,7 +55,26 @@ class Repeated:
             return None
         from napari_sparseseg.repeat import RunRecord
 
-        return cls(RunRecord.read(report), other_scan)
+        files = (report, report.with_suffix(".json"))  # of a page, the data beside it are read
+        return cls(RunRecord.read(report), files, other_scan)
+
+    def part(self, asked: str) -> str:
+        """Return the part of the scan to read: that of the report, or of an option for another.
+
+        Raises
+        ------
+        InputError
+            If an option names another one than the report.
+        """
+        if self.other_scan:
+            return asked
+        if asked and asked != self.record.part:
+            raise InputError(
+                f"--part {asked} contradicts the report, which says "
+                f"{self.record.part or 'that there was one only'}; leave the option out to repeat "
+                "the run."
+            )
+        return self.record.part
 
     def check(self, volume: Volume) -> None:
         """Refuse a scan that the report is not of.

@@ -14,12 +14,15 @@ from napari_sparseseg.cli.shared import (
     MemoryOption,
     ModelOption,
     OverwriteOption,
+    PartOption,
     PrecisionOption,
     ScanArgument,
     one_interrupt,
     progress_bar,
+    read_scan,
 )
 from napari_sparseseg.cli.summary import summarise
+from napari_sparseseg.cli.written import NamesOption, ProbabilitiesOption, ProbabilityOfOption
 from napari_sparseseg.methods import controls
 
 if TYPE_CHECKING:
@@ -35,11 +38,13 @@ def segment(
         Path,
         typer.Argument(
             metavar="OUTPUT",
-            help="The label map to write, in one of the same formats, on the scan's own grid: "
-            "one class index per voxel, 0 is background.",
+            help="The label map to write, on the scan's own grid: one class index per voxel, 0 is "
+            "background. In one of the same formats, as .seg.nrrd for 3D Slicer, or for a DICOM "
+            "series as a .dcm segmentation, which repeats the patient's data.",
             show_default=False,
         ),
     ],
+    part: PartOption = "",
     model: ModelOption = "",
     keep_ratio: Annotated[
         float | None,
@@ -91,6 +96,9 @@ def segment(
             show_default=False,
         ),
     ] = None,
+    names: NamesOption = None,
+    probabilities: ProbabilitiesOption = None,
+    probability_of: ProbabilityOfOption = None,
     from_report: Annotated[
         Path | None,
         typer.Option(
@@ -116,35 +124,60 @@ def segment(
     With --from-report, exit code 1 tells that the labels differ from those of the report.
     """
     with one_interrupt():
+        from napari_sparseseg.files.segments import DICOM
         from napari_sparseseg.outputs import Outputs
 
-        outputs = Outputs(output, trace, report, overwrite)
-        outputs.check(scan, *([] if from_report is None else [from_report]))
-        asked = Asked(model, sparsifier, device, precision, keep_ratio, threshold)
         repeated = Repeated.of(from_report, other_scan)
-        result = _segment(scan, outputs, asked, repeated, memory)
+        part = repeated.part(part) if repeated else part
+        outputs = Outputs(
+            output,
+            trace,
+            report,
+            overwrite,
+            names,
+            probabilities,
+            tuple(probability_of or ()),
+            _source(scan, part) if output.suffix.lower() == DICOM else (),
+        )
+        outputs.check(scan, *(repeated.files if repeated else ()))
+        asked = Asked(model, sparsifier, device, precision, keep_ratio, threshold)
+        result = _segment(scan, part, outputs, asked, repeated, memory)
     print(summarise(result, output))
     if repeated is not None:
         raise typer.Exit(repeated.tell(result))
 
 
+def _source(scan: Path, part: str) -> tuple[Path, ...]:
+    """Return the files of the series that is segmented, in which a DICOM segmentation is rooted."""
+    from napari_sparseseg.files.dicom import source_files
+
+    return source_files(scan, part)
+
+
 def _segment(
-    scan: Path, outputs: Outputs, asked: Asked, repeated: Repeated | None, memory: float | None
+    scan: Path,
+    part: str,
+    outputs: Outputs,
+    asked: Asked,
+    repeated: Repeated | None,
+    memory: float | None,
 ) -> Segmentation:
     """Read, segment and write; whatever can be refused is refused before the long work."""
     with progress_bar() as progress:
         progress(0, 1, "Loading the model")
-        from napari_sparseseg.files import read_volume
         from napari_sparseseg.report import checksums
 
         settings = asked.repeating(repeated.record) if repeated else asked.settings()
+        outputs.check_classes(settings.model.classes)
         segmenter = settings.segmenter(memory)
         progress(0, 1, "Reading the scan")
-        volume = read_volume(scan)
+        volume = read_scan(scan, part)
         if repeated is not None:
             repeated.check(volume)
         with segmenter.open(volume, progress) as session:
-            result = session.run(settings.setting, progress)
+            result = session.run(
+                settings.setting, progress, probabilities=outputs.has_probabilities
+            )
             inspection = _inspect(session, result, progress) if outputs.has_page else None
             progress(0, 1, "Writing")
             if outputs.report is not None or repeated is not None:

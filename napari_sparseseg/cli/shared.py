@@ -7,18 +7,31 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_sparseseg.errors import Cancelled
+from napari_sparseseg.errors import Cancelled, ChoiceNeeded, InputError
 from napari_sparseseg.weights import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from napari_sparseseg.volume import Volume
 
 ScanArgument = Annotated[
     Path,
     typer.Argument(
         metavar="INPUT",
-        help="The scan: one 3D frame in a .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd file.",
+        help="The scan: a folder with DICOM files, a DICOM file, or a .nii, .nii.gz, .nrrd, .nhdr, "
+        ".mha, .mhd, .hdr or .img file.",
+        show_default=False,
+    ),
+]
+PartOption = Annotated[
+    str,
+    typer.Option(
+        metavar="KEY",
+        help="Which series or frame, where the scan's folder or file holds several: "
+        "'sparseseg parts' lists them.",
         show_default=False,
     ),
 ]
@@ -72,19 +85,25 @@ ResampleOption = Annotated[
 def one_interrupt(
     message: str = "The run was cancelled; nothing was written.",
 ) -> Iterator[None]:
-    """Turn Ctrl-C into :class:`Cancelled`; a second one must not disturb the tidying up."""
+    """Turn Ctrl-C, and being asked to end, into :class:`Cancelled`.
+
+    A second one must not disturb the tidying up.
+    """
+    signals = (signal.SIGINT, signal.SIGTERM)
 
     def interrupt(*_: object) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in signals:
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in signals}
     try:
         yield
     except KeyboardInterrupt:
         raise Cancelled(message) from None
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -105,6 +124,22 @@ def progress_bar() -> Iterator[Callable[[int, int, str], None]]:
             bar.set_description_str(what)
 
         yield progress
+
+
+def read_scan(path: Path, part: str) -> Volume:
+    """Read a scan; where one of several must be chosen, say by which option.
+
+    Raises
+    ------
+    InputError
+        As :func:`~napari_sparseseg.files.read_volume` does.
+    """
+    from napari_sparseseg.files import read_volume
+
+    try:
+        return read_volume(path, part=part)
+    except ChoiceNeeded as error:
+        raise InputError(f"{str(error).removesuffix('.')}, with --part.") from error
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

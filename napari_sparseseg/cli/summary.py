@@ -30,10 +30,11 @@ def summarise(result: Segmentation, output: Path) -> str:
     rule, setting = f"sparsifier {report['sparsifier']}", report["setting"]
     if setting is not None:
         rule += f", {setting['name']} {setting['value']:g}"
+    own = "" if report["weights_registered"] else " (your own file, not of the registry)"
     notes = "".join(f"Note     {note}\n" for note in report["notes"])
     return (
         f"Labels   {output}\n"
-        f"Model    {report['model']}, {rule}, "
+        f"Model    {report['model']}{own}, {rule}, "
         f"{report['device']}, {report['precision']}\n"
         f"Tokens   {tokens['total']}: {tokens['kept']} kept to the last block, "
         f"{tokens['pruned']} pruned, {tokens['exited']} exited, {tokens['air']} air\n"

@@ -13,12 +13,14 @@ from napari_sparseseg.cli.shared import (
     MemoryOption,
     ModelOption,
     OverwriteOption,
+    PartOption,
     PrecisionOption,
     ResampleOption,
     ScanArgument,
     number,
     one_interrupt,
     progress_bar,
+    read_scan,
     table,
 )
 from napari_sparseseg.memory import check_room_for_engine
@@ -40,6 +42,7 @@ def sweep(
             show_default=False,
         ),
     ],
+    part: PartOption = "",
     settings: Annotated[
         str | None,
         typer.Option(
@@ -85,7 +88,7 @@ def sweep(
     """
     with one_interrupt():
         swept = _sweep(
-            scan, out, settings, reference, resample, model, device, precision, memory,
+            scan, part, out, settings, reference, resample, model, device, precision, memory,
             not no_random, tolerance, overwrite,
         )  # fmt: skip
     print(_summarise(swept, tolerance, out))
@@ -93,6 +96,7 @@ def sweep(
 
 def _sweep(
     scan: Path,
+    part: str,
     out: Path,
     settings: str | None,
     reference: Path | None,
@@ -129,7 +133,7 @@ def _sweep(
         planned = planned_settings(METHODS[info.method].control, asked)
         segmenter = Segmenter(info, device, precision, memory_gb=memory)
         progress(0, 1, "Reading the scan")
-        volume, truth = read_volume(scan), None
+        volume, truth = read_scan(scan, part), None
         if reference is not None:
             truth = matched(read_volume(reference), volume, info.classes, resample=resample)
         with segmenter.open(volume, progress) as session:

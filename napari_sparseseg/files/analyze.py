@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from napari_sparseseg.errors import InputError
 from napari_sparseseg.files.layout import Layout, beside, open_regular, split_shape
-from napari_sparseseg.files.nifti import layout_of, nifti_header, read_start, real_dtype
+from napari_sparseseg.files.nifti import (
+    layout_of,
+    nifti_header,
+    parsed_header,
+    read_start,
+    real_dtype,
+)
 from napari_sparseseg.files.placing import ASSUMED_AXES
 from napari_sparseseg.files.unpacking import is_gzip
 
@@ -49,7 +54,7 @@ def _analyze_layout(start: bytes, path: Path, data: Path, packed: bool) -> Layou
     if not Spm2AnalyzeHeader.may_contain_header(start):
         raise ValueError("no Analyze header")
     block = start[: Spm2AnalyzeHeader.sizeof_hdr]
-    header: Any = Spm2AnalyzeHeader(block)
+    header = parsed_header(Spm2AnalyzeHeader, block)
     dtype = real_dtype(header, path.name)
     shape, frames = split_shape(tuple(int(n) for n in header.get_data_shape()), path.name)
     if not (Spm2AnalyzeHeader(block, check=False)["pixdim"][1:4] > 0).all():

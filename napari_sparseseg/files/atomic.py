@@ -12,7 +12,12 @@ from pathlib import Path
 from napari_sparseseg.errors import OutputError
 
 TEMPORARY = ".sparseseg-"
-"""How the names of files begin that are not finished, or that wait to be put back."""
+"""How the names of files begin that are not finished, or that wait to be put back.
+
+A program that is killed leaves them; nothing reads them, and they may be deleted when no run is
+going on. They are not tidied up by a later run: one of them may be all that is left of an older
+file, and another program may be writing in the same folder.
+"""
 
 
 @contextmanager
@@ -28,7 +33,8 @@ def atomic_path(
     overwrite : bool
         Replace an existing file.
     durable : bool
-        Wait until it is on the disk; a file that is read at once and then removed need not be.
+        Wait until it is on the disk under its name; a file that is read at once and then removed
+        need not be.
 
     Yields
     ------
@@ -58,15 +64,32 @@ def replaced(path: Path, suffix: str, overwrite: bool, durable: bool = True) -> 
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
         if durable:
-            with open(temporary, "rb+") as stream:
-                os.fsync(stream.fileno())
+            flush(temporary)
         _check_target(path, overwrite)  # another program may have written it meanwhile
         os.replace(temporary, path)
+        if durable:
+            settle(path.parent)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {_reason(error)}.") from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def flush(file: Path) -> None:
+    """Wait until what a file holds is on the disk."""
+    with open(file, "rb+") as stream:
+        os.fsync(stream.fileno())
+
+
+def settle(folder: Path) -> None:
+    """Wait until the names of the files in a folder are on the disk, where the system can."""
+    with suppress(OSError):  # Windows opens no folders, some network drives flush none
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _check_target(path: Path, overwrite: bool) -> None:
@@ -83,4 +106,6 @@ def _reason(error: OSError) -> str:
         return "the disk is full; free some space or choose another folder"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "the folder is read-only; choose another folder"
+    if error.errno == errno.EFBIG:
+        return "the file is too large for this disk; choose another folder"
     return f"{error.strerror or error}; choose another name or folder"

@@ -92,7 +92,7 @@ def with_voxels(layout: Layout, header: Path, data_file: str, skip: int) -> Layo
             f"{header.name} keeps its voxels as text or in a packing other than gzip; save it "
             "again as raw or gzip."
         )
-    if re.match(r"list\b", data_file, re.IGNORECASE) or "%" in data_file:
+    if re.match(r"list(\s|$)|.*%\d*d", data_file, re.IGNORECASE):
         raise InputError(
             f"{header.name} keeps its voxels in several files; save the scan as one file (.nrrd, "
             ".mha or .nii.gz)."

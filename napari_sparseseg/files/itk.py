@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import errno
+import struct
 import tempfile
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +19,8 @@ from napari_sparseseg.volume import Volume
 
 if TYPE_CHECKING:
     from SimpleITK import Image, ImageFileReader
+
+NO_FACTS: Mapping[str, str] = MappingProxyType({})
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
@@ -107,11 +113,13 @@ def itk_image(volume: Volume) -> Image:
     return image
 
 
-def write_itk(volume: Volume, path: Path, suffix: str) -> None:
-    """Write one file, compressed; ``OSError`` when the disk does not take it."""
+def write_itk(volume: Volume, path: Path, suffix: str, facts: Mapping[str, str] = NO_FACTS) -> None:
+    """Write one file, compressed, with facts for its header; ``OSError`` when the disk fails."""
     import SimpleITK as sitk
 
     image = itk_image(volume)
+    for key, value in facts.items():
+        image.SetMetaData(key, value)
     writer = sitk.ImageFileWriter()
     writer.SetFileName(str(path))
     writer.SetImageIO(ITK_FORMATS[suffix])
@@ -121,3 +129,16 @@ def write_itk(volume: Volume, path: Path, suffix: str) -> None:
     except RuntimeError as error:
         # ITK keeps the system's error to itself; the file was opened, so it is the writing.
         raise OSError(errno.EIO, "the disk is full or fails") from error
+    if suffix == ".nrrd" and not _ends_whole(path, sitk.GetArrayViewFromImage(image)):
+        raise OSError(errno.EIO, "the disk is full or fails")
+
+
+def _ends_whole(path: Path, data: np.ndarray) -> bool:
+    """Tell whether a file ends as the gzip stream of the voxels does: with their checksum and size.
+
+    ITK says nothing when the disk does not take the last few kilobytes of an NRRD file.
+    """
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - 8))
+        end = file.read()
+    return end == struct.pack("<II", zlib.crc32(data.data), data.nbytes % 2**32)

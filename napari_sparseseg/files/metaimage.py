@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
+
+import numpy as np
 
 from napari_sparseseg.errors import InputError
 from napari_sparseseg.files.headers import add_once, lines, numbers, sizes, with_voxels, word
@@ -31,6 +33,7 @@ _KNOWN = (
     "ElementType",
     "HeaderSize",
     "NDims",
+    "ObjectType",
     _LAST,
 )
 
@@ -40,30 +43,37 @@ def metaimage_layout(path: Path) -> Layout:
     with open_regular(path) as stream:
         fields = _fields(stream)
         start = stream.tell()
+    if fields.get("ObjectType", "Image") != "Image":
+        raise ValueError("the file holds no image")
     counts = sizes(fields["DimSize"], fields["NDims"])
     shape, frames = split_shape(counts, path.name)
+    affine, dtype, notes = _place(fields, counts, shape, path.name)
+    packed = _truth(fields, "CompressedData") if _truth(fields, "BinaryData", "True") else None
+    dtype = dtype.newbyteorder(_byte_order(fields))
+    layout = Layout(path, shape, dtype, affine, notes, start, packed=packed, frames=frames)
+    data_file, skip = fields[_LAST], int(fields.get("HeaderSize", 0))
+    local = data_file.upper() == "LOCAL"
+    if local and skip > 0:
+        raise ValueError("the header does not say where the voxels lie")
+    return with_voxels(layout, path, "" if local else data_file, skip)
+
+
+def _place(
+    fields: dict[str, str], counts: tuple[int, ...], shape: tuple[int, int, int], name: str
+) -> tuple[np.ndarray, np.dtype, tuple[str, ...]]:
+    """Return the affine to RAS mm, the dtype of the voxels and the notes."""
     if not any(key in fields for key in _SPACINGS):  # ITK would take 1 mm
         raise InputError(
-            f"{path.name} does not give its voxel spacing; add it to its header or export it again."
+            f"{name} does not give its voxel spacing; add it to its header or export it again."
         )
-    affine, dtype = geometry_of(_plain_header(fields, counts), ".mha", shape, path.name)
-    affine, notes = in_millimetres(affine, [fields.get("DistanceUnits", "")], path.name)
+    affine, dtype = geometry_of(_plain_header(fields, counts), ".mha", shape, name)
+    affine, notes = in_millimetres(affine, [fields.get("DistanceUnits", "")], name)
     if not any(key in fields for key in _AXES):
         notes += (f"The file does not say how its axes lie in the patient; {ASSUMED_LPS}.",)
     # Every other program leaves it out as well: it belongs to a transform that is not there.
     if any(map(float, fields.get("CenterOfRotation", "0").split())):
         notes += ("The centre of rotation that the file names was left out, as ITK does.",)
-    dtype = dtype.newbyteorder(">" if _is_big(fields) else "<")
-    packed = _truth(fields, "CompressedData") if _truth(fields, "BinaryData", "True") else None
-    layout = Layout(path, shape, dtype, affine, notes, start, packed=packed, frames=frames)
-    data_file = fields[_LAST]
-    if not data_file:
-        raise ValueError("the header names no file of voxels")
-    local = data_file.upper() == "LOCAL"
-    skip = int(fields.get("HeaderSize", 0))
-    if local and skip > 0:
-        raise ValueError("a header of a length of its own")
-    return with_voxels(layout, path, "" if local else data_file, skip)
+    return affine, dtype, notes
 
 
 def _fields(stream: BinaryIO) -> dict[str, str]:
@@ -71,7 +81,9 @@ def _fields(stream: BinaryIO) -> dict[str, str]:
     fields: dict[str, str] = {}
     for line in lines(stream):
         key, *value = (text.strip() for text in re.split("[=:]", line, maxsplit=1))
-        if key in _KNOWN and value:  # the rest is free text
+        if key and (not value or not value[0]):  # ITK would read the next line as its value
+            raise ValueError("a line of the header is no field")
+        if key in _KNOWN:  # the rest is free text
             add_once(fields, key, value[0])
         if key == _LAST:
             return fields
@@ -98,8 +110,12 @@ def _plain_header(fields: dict[str, str], counts: tuple[int, ...]) -> str:
     return "".join(f"{key} = {value}\n" for key, value in plain.items())
 
 
-def _is_big(fields: dict[str, str]) -> bool:
-    return _truth(fields, "BinaryDataByteOrderMSB") or _truth(fields, "ElementByteOrderMSB")
+def _byte_order(fields: dict[str, str]) -> Literal["<", ">"]:
+    names = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
+    orders = {_truth(fields, name) for name in names if name in fields} or {False}
+    if len(orders) > 1:
+        raise ValueError("the header gives two orders of bytes")
+    return ">" if orders.pop() else "<"
 
 
 def _truth(fields: dict[str, str], key: str, default: str = "False") -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from napari_sparseseg.volume import Volume
 HEADER_BYTES = 540
 """Length of the longest header, that of NIfTI-2; what follows it are extensions."""
 
+_QUIET = logging.Logger(__name__)
+_QUIET.addHandler(logging.NullHandler())
 _MAGIC = {
     b"n+1\0": (1, "single"),
     b"ni1\0": (1, "pair"),
@@ -48,8 +51,14 @@ def nifti_header(start: bytes, kind: str) -> Any:
     version = _version(start, kind)
     if version is None:
         return None
-    block, header_class = start[: 348 if version == 1 else 540], _header_class(version, kind)
-    return header_class(block)
+    return parsed_header(_header_class(version, kind), start[: 348 if version == 1 else 540])
+
+
+def parsed_header(header_class: Any, block: bytes) -> Any:
+    """Parse a header; what nibabel mends in it is not the user's business."""
+    header = header_class(block, check=False)
+    header.check_fix(logger=_QUIET)
+    return header
 
 
 def _version(start: bytes, kind: str) -> int | None:
@@ -78,7 +87,7 @@ def layout_of(header: Any, start: bytes, path: Path, data: Path, packed: bool) -
     shape, frames = split_shape(tuple(int(n) for n in header.get_data_shape()), path.name)
     # nibabel reads a zero spacing as 1 mm and drops its sign: look at what the file really says.
     stored = type(header)(start[: header.sizeof_hdr], check=False)
-    if stored["sform_code"] <= 0 and not (stored["pixdim"][1:4] > 0).all():
+    if header["sform_code"] <= 0 and not (stored["pixdim"][1:4] > 0).all():
         raise InputError(
             f"{path.name} has a zero or negative voxel spacing; correct the spacing in its header."
         )

@@ -17,14 +17,30 @@ from napari_sparseseg.files.layout import Layout, open_regular, split_shape
 from napari_sparseseg.files.placing import ASSUMED_LPS, in_millimetres
 
 _PACKED = {"raw": False, "gz": True, "gzip": True}
-_OTHER_NAMES = {
-    "datafile": "data file",
-    "byteskip": "byte skip",
-    "lineskip": "line skip",
-    "axismins": "axis mins",
-    "axismaxs": "axis maxs",
-    "centerings": "centers",
-}
+_NAMES = (
+    *("axis maxs", "axis mins", "block size", "byte skip", "centers", "content", "data file"),
+    *(
+        "dimension",
+        "encoding",
+        "endian",
+        "kinds",
+        "labels",
+        "line skip",
+        "max",
+        "measurement frame",
+    ),
+    *("min", "number", "old max", "old min", "sample units", "sizes", "space", "space dimension"),
+    *(
+        "space directions",
+        "space origin",
+        "space units",
+        "spacings",
+        "thicknesses",
+        "type",
+        "units",
+    ),
+)
+_FIELDS = {name.replace(" ", ""): name for name in _NAMES} | {"centerings": "centers"}
 _FRAME_KINDS = ("list", "time")
 _GRID_KINDS = ("domain", "space", "???", "none")
 _SPACES = {
@@ -33,6 +49,7 @@ _SPACES = {
     "left-anterior-superior": "LAS",
     **{name + time: name.upper() for name in ("ras", "lps", "las") for time in ("", "t")},
 }
+_NAMELESS = ("scanner-xyz", "3d-right-handed")
 _VECTOR = re.compile(r"none|\([^()]*\)")
 
 
@@ -78,17 +95,16 @@ def _fields(stream: BinaryIO) -> dict[str, str]:
             break
         if line.startswith("#") or ":=" in line:  # remarks and free text
             continue
-        key, colon, value = line.partition(":")
-        if not colon:
-            raise ValueError("a line of the header is no field")
-        key = key.strip().lower()
-        add_once(fields, _OTHER_NAMES.get(key, key), value)
+        key, _, value = line.partition(":")
+        add_once(fields, _FIELDS[key.lower().replace(" ", "")], value)
     return fields
 
 
 def _frame_axis(fields: dict[str, str], counts: tuple[int, ...], name: str) -> int | None:
     """Find the axis that counts frames, None if there is none."""
     kinds = fields.get("kinds", "").lower().split() or ["???"] * len(counts)
+    if len(kinds) != len(counts):
+        raise ValueError("as many kinds as dimensions are needed")
     if any(kind not in (*_FRAME_KINDS, *_GRID_KINDS) for kind in kinds):
         raise InputError(many_values(name))
     if len(counts) < 4:
@@ -138,6 +154,9 @@ def _oriented(
             "in a space such as left-posterior-superior."
         )
     known = _SPACES.get(space)
+    nameless = fields.get("space dimension") if not space else space in _NAMELESS
+    if known is None and not nameless:
+        raise ValueError("directions without a space")
     vectors = _without(_VECTOR.findall(fields["space directions"]), axis)
     plain = {
         "space": known or "LPS",

@@ -1,4 +1,4 @@
-"""The parts of a path that can be read: the frames of a file."""
+"""The parts of a path that can be read: the series of a folder, the frames of a file."""
 
 from __future__ import annotations
 
@@ -32,18 +32,24 @@ def parts(path: str | os.PathLike[str]) -> tuple[Part, ...]:
     Parameters
     ----------
     path : path-like
-        A file that ends in one of `READABLE`.
+        A file that ends in one of `READABLE`, a folder with DICOM files or a DICOM file.
 
     Returns
     -------
     tuple of Part
-        The frames of a file, in their order; one for a file with a single one.
+        The DICOM series in the order of their numbers, or the frames of a file in theirs; one
+        for a path with a single one. Headers are read, no voxels.
 
     Raises
     ------
     InputError
         When the path cannot be read at all.
     """
-    from napari_sparseseg.files.reading import frames
+    from napari_sparseseg.files.reading import frames, is_dicom
 
-    return frames(Path(path))
+    path = Path(path)
+    if is_dicom(path):
+        from napari_sparseseg.files.dicom import dicom_series
+
+        return tuple(series.part for series in dicom_series(path))
+    return frames(path)

@@ -26,6 +26,11 @@ _LENGTHS = {
 
 def placed_by_forms(header: Any, shape: tuple[int, int, int]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return the affine to RAS mm and the notes: the sform counts, else the qform."""
+    with np.errstate(all="ignore"):  # an affine of no use is judged with the volume
+        return _by_forms(header, shape)
+
+
+def _by_forms(header: Any, shape: tuple[int, int, int]) -> tuple[np.ndarray, tuple[str, ...]]:
     unit, to_mm = _UNITS.get(int(header["xyzt_units"]) & 7, ("", 1.0))
     millimetres = np.diag([to_mm, to_mm, to_mm, 1.0])
     affine = millimetres @ header.get_best_affine()

@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
-from napari_sparseseg.errors import InputError
+from napari_sparseseg.errors import ChoiceNeeded, InputError
 from napari_sparseseg.files.analyze import pair_layout
 from napari_sparseseg.files.formats import PAIR_SUFFIXES, READABLE, image_suffix
 from napari_sparseseg.files.layout import Layout, check_length
@@ -18,7 +16,7 @@ from napari_sparseseg.files.nifti import nifti_layout
 from napari_sparseseg.files.nrrd import nrrd_layout
 from napari_sparseseg.files.parts import Part
 from napari_sparseseg.files.voxels import read_voxels
-from napari_sparseseg.volume import Volume
+from napari_sparseseg.volume import Volume, spacing_of
 
 _JUDGES = {
     **dict.fromkeys((".nii", ".nii.gz"), nifti_layout),
@@ -34,9 +32,11 @@ def read_volume(path: str | os.PathLike[str], *, part: str = "", mapped: bool = 
     Parameters
     ----------
     path : path-like
-        A file that ends in one of `READABLE`; of a pair, either file.
+        A file that ends in one of `READABLE`; of a pair, either file. Or a folder with DICOM
+        files, or a DICOM file of any name; a single slice stands for its series.
     part : str
-        Which frame of a file with several: the key of one of its `parts`, ``"1"`` for the first.
+        Which frame of a file, or which series of a folder, where there are several: the key of
+        one of its `parts`.
     mapped : bool
         Leave the voxels in the file where it holds them as they are (neither packed, scaled nor
         of foreign byte order), and read them when they are used; else they are read at once. The
@@ -58,18 +58,40 @@ def read_volume(path: str | os.PathLike[str], *, part: str = "", mapped: bool = 
         real number per voxel; or several, and `part` is none of them.
     """
     path = Path(path)
+    if is_dicom(path):
+        from napari_sparseseg.files.dicom import read_dicom
+
+        return read_dicom(path, part)
     with _sentences(path) as suffix:
         layout = _judged(path, suffix)
         frame = _chosen(layout, part, path.name)
         data = read_voxels(layout, frame, mapped)
-    return Volume(data, layout.affine, path.name[: -len(suffix)] or path.name, layout.notes)
+    name = path.name[: -len(suffix)] or path.name
+    return Volume(data, layout.affine, name, layout.notes, part)
+
+
+def is_dicom(path: Path) -> bool:
+    """Tell whether a path is to be read as DICOM: a folder, or a file that no ending gives away.
+
+    Whatever keeps a file from being looked at is said when it is read.
+    """
+    if path.is_dir():
+        return True
+    if image_suffix(path, READABLE):
+        return False
+    from napari_sparseseg.files.dicom_headers import is_dicom_file
+
+    try:
+        return is_dicom_file(path)
+    except OSError:
+        return False
 
 
 def frames(path: Path) -> tuple[Part, ...]:
     """List the frames of a file; see `napari_sparseseg.files.parts`."""
     with _sentences(path) as suffix:
         layout = _judged(path, suffix)
-    spacing = " x ".join(f"{step:.3g}" for step in np.linalg.norm(layout.affine[:3, :3], axis=0))
+    spacing = " x ".join(f"{step:.3g}" for step in spacing_of(layout.affine))
     size = " x ".join(map(str, layout.shape))
     return tuple(
         Part(str(n), f"frame {n} of {layout.frames}, {size} voxels of {spacing} mm")
@@ -87,14 +109,16 @@ def _chosen(layout: Layout, part: str, name: str) -> int:
     count = layout.frames
     if not part and count == 1:
         return 0
-    if part.isascii() and part.isdecimal() and 1 <= int(part) <= count:
-        return int(part) - 1
-    holds = f"{count} frames" if count > 1 else "a single frame"
+    keys = [str(n) for n in range(1, count + 1)]
+    if part in keys:
+        return keys.index(part)
     if part:
-        raise InputError(
-            f"{name} holds {holds} and none that is called {part}; choose 1 to {count}."
+        raise ChoiceNeeded(
+            f"{name} holds no frame of the name that was asked for; choose 1 to {count}."
         )
-    raise InputError(f"{name} holds {holds}, 1 to {count}; choose one of them as the part to read.")
+    raise ChoiceNeeded(
+        f"{name} holds {count} frames, 1 to {count}; choose one of them as the part to read."
+    )
 
 
 @contextmanager
@@ -126,8 +150,6 @@ def _sentences(path: Path) -> Iterator[str]:
 
 
 def _check_source(path: Path, suffix: str) -> None:
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; choose an image file ({', '.join(READABLE)}).")
     if not suffix:
         raise InputError(f"{path.name} has an unknown ending; use one of {', '.join(READABLE)}.")
     if not path.exists():

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from napari_sparseseg.network.limits import check_limits, check_window
+
 
 @dataclass(frozen=True)
 class CompletionConfig:
@@ -29,6 +31,9 @@ class CompletionConfig:
     depth: int = 1
     heads: int = 12
     kind: Literal["assembly", "mask", "preserve"] = "assembly"
+
+    def __post_init__(self) -> None:
+        check_limits(self)
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class DecoderConfig:
     context: Literal["window", "open"] = "window"
 
     def __post_init__(self) -> None:
+        check_limits(self)
         if self.context == "open" and self.norm != "channel":
             raise ValueError("an instance norm needs the whole window: context must be 'window'")
 
@@ -127,6 +133,8 @@ class NetworkConfig:
     air_fraction: float = -1.0
 
     def __post_init__(self) -> None:
+        check_limits(self)
+        check_window(self.window, self.patch)
         if self.patch != 8:
             raise ValueError(f"the decoder is built for patches of 8 voxels, not {self.patch}")
         if any(w % (2 * self.patch) or w < 4 * self.patch for w in self.window):

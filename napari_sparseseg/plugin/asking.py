@@ -53,6 +53,14 @@ def request_of(image: Image | None, controls: Controls) -> Request:
     )
 
 
+def scan_notes(image: Image | None) -> tuple[str, ...]:
+    """Return what is worth knowing of a scan before it is segmented."""
+    try:
+        return () if image is None else Scan.of(image).notes
+    except InputError:
+        return ()  # the run says why it cannot be segmented
+
+
 def notes_of(answer: Answer, but: Collection[str] = ()) -> list[str]:
     """Return what is worth knowing of a scan and its run, each sentence once.
 

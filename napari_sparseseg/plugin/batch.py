@@ -111,9 +111,7 @@ class Batch:
             self._failures.append(CHANGED.format(name=image.name))
             return
         self._show(image, answer)
-        for note in notes_of(answer):
-            known = note.startswith(image.name)
-            self._notes.append(note if known else f"{image.name}: {note}")
+        self._notes += (f"{image.name}: {note}" for note in notes_of(answer))
 
     def _on_failed(self, image: Image, error: Exception) -> None:
         self._failures.append(f"{image.name}: {sentence_of(error)}")

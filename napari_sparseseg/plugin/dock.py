@@ -10,12 +10,11 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_sparseseg.errors import InputError, SparseSegError
 from napari_sparseseg.plugin import preferences
-from napari_sparseseg.plugin.asking import CHANGED, notes_of, request_of
+from napari_sparseseg.plugin.asking import CHANGED, notes_of, request_of, scan_notes
 from napari_sparseseg.plugin.batch import Batch
 from napari_sparseseg.plugin.closing import ClosingWidget
 from napari_sparseseg.plugin.controls import Controls
 from napari_sparseseg.plugin.failures import sentence_of
-from napari_sparseseg.plugin.geometry import Scan
 from napari_sparseseg.plugin.images import Images
 from napari_sparseseg.plugin.inspector.window import InspectorWindow
 from napari_sparseseg.plugin.panels import Message, ScrollingColumn
@@ -305,7 +304,7 @@ class SparseSegDock(ClosingWidget):
         self._take(image, answer)
         told = notes_of(answer, but=answer.request.scan.notes)
         if told:
-            self.message.show_note("\n".join(told))
+            self.message.show_notes(told)
 
     def _take(self, image: Image, answer: Answer) -> None:
         """Show a new answer in the layers of its image."""
@@ -352,15 +351,7 @@ class SparseSegDock(ClosingWidget):
 
     def _show_notes(self) -> None:
         """Say what is worth knowing of the chosen scan, as long as it is chosen."""
-        image = self.image()
-        try:
-            notes = () if image is None else Scan.of(image).notes
-        except SparseSegError:
-            notes = ()  # the run says why it cannot be segmented
-        if notes:
-            self.about.show_note("\n".join(notes))
-        else:
-            self.about.dismiss()
+        self.about.show_notes(scan_notes(self.image()))
 
     def _show_result(self) -> None:
         shown = self.shown

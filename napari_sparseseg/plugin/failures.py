@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from napari_sparseseg.errors import SparseSegError
+from napari_sparseseg.exhaustion import as_sentence, exhausted
 
 _DRIVER = ("CUDA", "CUDNN", "CUBLAS", "NVML", "NVRTC")
 """How torch names what failed when it was a graphics card, its driver or its libraries."""
@@ -12,6 +13,8 @@ def sentence_of(error: Exception) -> str:
     """Say what went wrong; what no user can act on also goes to napari's notifications."""
     if isinstance(error, SparseSegError):
         return str(error)
+    if place := exhausted(error):
+        return str(as_sentence(place))
     if is_of_driver(error):
         return (
             "The graphics card or its driver failed in the middle of the run; choose the CPU, or "

@@ -50,6 +50,8 @@ class Scan:
         reader may have turned. ``affine`` where no file is known.
     notes : tuple of str
         What a user should know of how the scan was read and where it lies, one sentence each.
+    part : str
+        Key of the series or frame that the scan is, "" where its source holds one only.
     """
 
     layer_id: object
@@ -58,6 +60,7 @@ class Scan:
     affine: NDArray[np.float64]
     source_affine: NDArray[np.float64]
     notes: tuple[str, ...] = ()
+    part: str = ""
 
     @classmethod
     def of(cls, layer: Image) -> Scan:
@@ -81,8 +84,8 @@ class Scan:
             assumed_affine(transform_of(layer)) if known is None else _matrix(known, layer.name)
         )
         source = _matrix(layer.metadata.get("source_affine", affine), layer.name)
-        notes = tuple(_notes_of(layer, affine, shape))
-        return cls(layer.unique_id, layer.name, data, affine, source, notes)
+        notes, part = tuple(_notes_of(layer, affine, shape)), str(layer.metadata.get("part", ""))
+        return cls(layer.unique_id, layer.name, data, affine, source, notes, part)
 
     def same_as(self, other: Scan) -> bool:
         """Tell whether the other one is the same layer with the same voxels in the same place."""
@@ -107,7 +110,8 @@ class Scan:
         InputError
             If they cannot be read or segmented.
         """
-        volume = Volume(self._voxels(), self.affine, self.name, self.notes).validated()
+        voxels = self._voxels()
+        volume = Volume(voxels, self.affine, self.name, self.notes, self.part).validated()
         if not _same_grid(self.affine, self.source_affine):
             raise InputError(
                 f"{self.name} does not lie where its metadata say that its file does; open the "
@@ -240,12 +244,15 @@ def _transform_as_read(affine: NDArray[np.float64], shape: tuple[int, ...]) -> d
 
 
 def _notes_of(layer: Image, affine: NDArray[np.float64], shape: tuple[int, ...]) -> Iterator[str]:
-    """Say what the reader noted, and where the patient's place was not taken from what is seen."""
-    metadata, name = layer.metadata, layer.name
+    """Say what the reader noted, and where the patient's place was not taken from what is seen.
+
+    Reports repeat it: no name of a file or layer, which may be a patient's, is in it.
+    """
+    metadata = layer.metadata
     yield from map(str, metadata.get(NOTES, ()))
     if metadata.get("affine") is None:
         yield (
-            f"{name} does not say how the patient lies in it: its axes were taken as right, "
+            "The scan does not say how the patient lies in it: its axes were taken as right, "
             "anterior and superior."
         )
     elif metadata.get(READ_SHAPE) is not None:
@@ -253,8 +260,8 @@ def _notes_of(layer: Image, affine: NDArray[np.float64], shape: tuple[int, ...])
         there = assumed_affine(_transform_as_read(affine, shape))
         if not np.allclose(here, there, rtol=_SAME, atol=_MOVED_MM):
             yield (
-                f"{name} was moved, turned or scaled in napari after it was read: labels and maps "
-                "lie on it as it is shown, but are computed and saved with the place and the "
+                "The scan was moved, turned or scaled in napari after it was read: labels and "
+                "maps lie on it as it is shown, but are computed and saved with the place and the "
                 "spacing that its file gives."
             )
 

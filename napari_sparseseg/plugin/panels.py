@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,13 @@ class Message(QLabel):
     def show_note(self, text: str) -> None:
         """Show something worth knowing."""
         self._show(text, "background: #1f4a7d; color: white;")
+
+    def show_notes(self, notes: Sequence[str]) -> None:
+        """Show one sentence as it is, several with a mark before each, none by going away."""
+        if not notes:
+            self.dismiss()
+            return
+        self.show_note(notes[0] if len(notes) == 1 else "\n".join(f"• {note}" for note in notes))
 
     def show_file(self, text: str, path: Path) -> None:
         """Tell of a file that was written, with a link that opens it."""

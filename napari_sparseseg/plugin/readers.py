@@ -1,4 +1,4 @@
-"""Reader: NIfTI, NRRD and MetaImage as image layers that know where the patient is."""
+"""Reader: DICOM, NIfTI, NRRD, MetaImage, Analyze as layers that know where the patient is."""
 
 from __future__ import annotations
 
@@ -8,31 +8,45 @@ from typing import Any
 
 import numpy as np
 
-from napari_sparseseg.files import SUFFIXES, read_volume
 from napari_sparseseg.plugin.geometry import NOTES, READ_SHAPE, placed
+from napari_sparseseg.plugin.opening import FILES, Opened, holds_scans, open_scans
 from napari_sparseseg.volume import Volume
 
 LayerData = tuple[Any, dict[str, Any], str]
 _SAMPLED = 200_000
+_NO_LAYER = (None,)
 
 
-def get_reader(path: str | PathLike[str] | list[str]) -> Callable[..., list[LayerData]] | None:
-    """Return a reader for a scan, or for several, None for any other kind of file."""
+def get_reader(path: str | PathLike[str] | list[str]) -> Callable[..., list[Any]] | None:
+    """Return a reader for scans in files or folders, None for anything else."""
     paths = path if isinstance(path, list) else [path]
-    known = all(str(name).lower().endswith(SUFFIXES) for name in paths)
-    return read_layers if paths and known else None
+    return read_layers if paths and all(holds_scans(str(name)) for name in paths) else None
 
 
-def read_layers(path: str | PathLike[str] | list[str]) -> list[LayerData]:
-    """Read scans as napari layer data; see :func:`image_layer`.
+def read_layers(path: str | PathLike[str] | list[str]) -> list[Any]:
+    """Read scans as napari layer data; see :func:`image_layer` and :mod:`opening`.
+
+    Returns
+    -------
+    list
+        Layer data; napari's sign for "no layer" where the user chose none or saw why not.
 
     Raises
     ------
     InputError
-        If a file cannot be read or has no usable geometry.
+        If a file cannot be read or has no usable geometry, and no window is there to say so.
     """
     paths = path if isinstance(path, list) else [path]
-    return [image_layer(read_volume(name), str(name)) for name in paths]
+    return open_scans([str(name) for name in paths], opened_layer) or [_NO_LAYER]
+
+
+def opened_layer(opened: Opened) -> LayerData:
+    """Turn a scan that was opened into napari layer data; see :func:`image_layer`."""
+    data, arguments, kind = image_layer(
+        opened.volume, opened.candidate.path, opened.candidate.part.key
+    )
+    arguments["metadata"][FILES] = opened.files
+    return data, arguments, kind
 
 
 def image_layer(volume: Volume, source: str, part: str = "") -> LayerData:

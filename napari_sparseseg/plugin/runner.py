@@ -6,7 +6,6 @@ the middle of a run needs, while a pooled worker waits for the event loop that t
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,7 +16,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_sparseseg.catalog import Choice
 from napari_sparseseg.errors import Cancelled
-from napari_sparseseg.exhaustion import forget_locals
+from napari_sparseseg.exhaustion import forget_locals, release_cards
 from napari_sparseseg.plugin.geometry import Scan
 
 if TYPE_CHECKING:
@@ -302,10 +301,7 @@ class Runner(QObject):
             if opened is not None:
                 opened.session.close()
         del opened
-        torch: Any = sys.modules.get("torch")
-        with suppress(RuntimeError):
-            if torch is not None and torch.cuda.is_available():
-                torch.cuda.empty_cache()  # the network's memory, now that nothing holds it
+        release_cards()  # the network's memory, now that nothing holds it
 
 
 @dataclass

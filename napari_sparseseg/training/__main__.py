@@ -14,11 +14,12 @@ import torch
 import typer
 
 from napari_sparseseg.errors import SparseSegError
+from napari_sparseseg.training.checkpoint import CHECKPOINT
 from napari_sparseseg.training.curve import draw_curve
 from napari_sparseseg.training.distributed import joined
 from napari_sparseseg.training.loop import train
 from napari_sparseseg.training.recipe import load_recipe
-from napari_sparseseg.training.run import CHECKPOINT, Run, find_start
+from napari_sparseseg.training.run import Run, find_start
 
 
 def main(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_sparseseg.files import atomic_path
 from napari_sparseseg.training.loop import TERMS
 
 _WINDOW = 25
@@ -43,5 +44,6 @@ def draw_curve(log: Path, picture: Path) -> None:
         axis.plot(steps, values, color="0.85", linewidth=0.7)
         axis.plot(steps[width - 1 :], smooth, color="C0")
         axis.set(title=term.replace("_", " "), xlabel="step")
-    figure.savefig(picture, dpi=110)
+    with atomic_path(picture, overwrite=True) as temporary:
+        figure.savefig(temporary, dpi=110)
     plt.close(figure)

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from napari_sparseseg.methods import METHODS
+from napari_sparseseg.training.checkpoint import CHECKPOINT, load_checkpoint
 from napari_sparseseg.training.recipe import Recipe, load_recipe
-from napari_sparseseg.training.run import CHECKPOINT, averaged_weights, load_checkpoint
+from napari_sparseseg.training.run import averaged_weights
 from napari_sparseseg.weights import ModelInfo, register_model, save_model
 
 
@@ -21,7 +22,7 @@ def export(recipe: Recipe, checkpoint: Path, folder: Path) -> ModelInfo:
     recipe : Recipe
         What was trained.
     checkpoint : Path
-        ``checkpoint.pt`` of the run.
+        ``checkpoint.safetensors`` of the run.
     folder : Path
         The registry.
     """

@@ -6,6 +6,8 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from napari_sparseseg.files import atomic_path
+
 
 def open_log(path: Path, columns: Sequence[str], step: int) -> None:
     """Begin a log, or cut off what an interrupted run wrote behind its last checkpoint.
@@ -23,7 +25,7 @@ def open_log(path: Path, columns: Sequence[str], step: int) -> None:
     if path.exists():
         with path.open(newline="") as file:
             rows += [row for row in list(csv.reader(file))[1:] if int(row[0]) <= step]
-    with path.open("w", newline="") as file:
+    with atomic_path(path, overwrite=True) as temporary, temporary.open("w", newline="") as file:
         csv.writer(file).writerows(rows)
 
 

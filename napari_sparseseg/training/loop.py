@@ -11,9 +11,10 @@ from torch import Tensor
 
 from napari_sparseseg.errors import InputError
 from napari_sparseseg.training import losses
+from napari_sparseseg.training.checkpoint import CHECKPOINT
 from napari_sparseseg.training.distributed import ALONE, Group
 from napari_sparseseg.training.log import open_log, write_row
-from napari_sparseseg.training.run import CHECKPOINT, Run, learning_rate
+from napari_sparseseg.training.run import Run, learning_rate
 from napari_sparseseg.training.source import Sample, Source
 
 TERMS = ("dice", "cross_entropy", "drawn", "token", "score", "method")
@@ -47,7 +48,7 @@ def train(
     source : Source
         Draws samples.
     folder : Path
-        Gets ``checkpoint.pt`` and ``log.csv``.
+        Gets ``checkpoint.safetensors`` and ``log.csv``.
     save_every : int
         Steps between checkpoints.
     minutes : float

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from napari_sparseseg.errors import ModelError
 from napari_sparseseg.network import SparseUNETR
+from napari_sparseseg.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from napari_sparseseg.training.recipe import OptimiserConfig, Recipe
 from napari_sparseseg.weights import find_model, load_network
-
-CHECKPOINT = "checkpoint.pt"
 
 
 class Learner(nn.Module):
@@ -82,19 +80,6 @@ def find_start(name: str, runs: Path) -> Start:
             f"The start '{name}' is neither a run in {runs} nor a usable model ({error}); train it "
             "first."
         ) from error
-
-
-def save_checkpoint(state: dict[str, Any], path: Path) -> None:
-    """Write the state of a run; the old file stays until the new one is complete."""
-    temporary = path.with_suffix(".partial")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
-
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read what :func:`save_checkpoint` wrote."""
-    saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return saved
 
 
 def averaged_weights(checkpoint: dict[str, Any], part: str) -> dict[str, Tensor]:

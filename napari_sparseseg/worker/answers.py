@@ -14,6 +14,7 @@ from napari_sparseseg import colors, maps
 from napari_sparseseg.catalog import tasks
 from napari_sparseseg.fates import stage_name
 from napari_sparseseg.methods import METHODS, Control, Method, View, control_of, controls
+from napari_sparseseg.structures import structures_of
 from napari_sparseseg.weights import DEFAULT_MODEL, ModelInfo
 from napari_sparseseg.worker.folder import Files
 
@@ -109,12 +110,15 @@ def run_answer(
 
 
 def _structures(result: Segmentation, dice: Sequence[float | None] | None) -> list[dict[str, Any]]:
-    names, hues, facts = result.classes[1:], result.colors[1:], result.report["classes"]
+    facts, found = result.report["classes"], structures_of(result.classes, result.colors)
     return [
-        {"value": value, "name": name, "color": color, **facts[name], "dice_to_dense": score}
-        for value, (name, color, score) in enumerate(
-            zip(names, hues, dice or [None] * len(names), strict=True), start=1
-        )
+        {
+            **asdict(structure),
+            "terminology": structure.terminology,
+            **facts[structure.name],
+            "dice_to_dense": score,
+        }
+        for structure, score in zip(found, dice or [None] * len(found), strict=True)
     ]
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from napari_sparseseg.errors import InputError, OutputError
 from napari_sparseseg.files import TEMPORARY, atomic_path
+from napari_sparseseg.npy_header import read_npy_header
 from napari_sparseseg.volume import check_shape
 from napari_sparseseg.worker.failures import INVALID_PARAMS, Refusal
 
@@ -84,7 +85,8 @@ class Folder:
             ) from error
         except (ValueError, EOFError) as error:
             raise InputError(
-                f"The voxels of {title} cannot be read: {name} is damaged or no .npy file."
+                f"The voxels of {title} cannot be read: {name} is damaged or no .npy file; write "
+                "it again."
             ) from error
         return array.astype(array.dtype.newbyteorder("="), copy=False)
 
@@ -193,11 +195,7 @@ def _check_header(file: BinaryIO, title: str) -> None:
     facts = os.fstat(file.fileno())
     if not stat.S_ISREG(facts.st_mode):
         raise ValueError("no regular file")
-    version = npy.read_magic(file)
-    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-    if version not in readers:
-        raise ValueError(f"version {version}")
-    shape, _, dtype = readers[version](file)
+    shape, dtype = read_npy_header(file)
     if dtype.kind not in _NUMBERS:
         raise InputError(
             f"{title} does not hold numbers ({dtype}); choose a scan with one real number per "

@@ -43,7 +43,12 @@ VOID = {"meta", "img", "source", "rect", "br", "link"}
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Register the made-up model, without weights: only what is known of it counts here."""
     folder = tmp_path_factory.mktemp("weights")
-    entry = {"file": INFO.path.name, "sha256": SHA, "metadata": INFO.metadata()}
+    entry = {
+        "name": INFO.name,
+        "file": INFO.path.name,
+        "sha256": SHA,
+        "metadata": INFO.metadata(),
+    }
     (folder / "index.json").write_text(json.dumps({"models": [entry]}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPARSESEG_WEIGHTS", str(folder))
@@ -86,6 +91,7 @@ def make_result(labels: np.ndarray, setting: float, trace: TokenTrace | None) ->
         seed=3,
         means=Means(trace=False),
         overlap=0.25,
+        part="2.1",
         notes=("The sform was used.",),
         labels=volume(labels),
         tokens=trace.counts() if trace else {},

@@ -159,7 +159,8 @@ def test_a_model_can_be_given_by_its_file(
     answer = sparseseg("segment", scan, scan.with_name("labels.nii"), "--model", model)
 
     assert answer.code == 0
-    assert "Model    tiny-dense, sparsifier dense, cpu" in answer.out
+    own = "(your own file, not of the registry)"
+    assert f"Model    tiny-dense {own}, sparsifier dense, cpu" in answer.out
 
 
 def test_existing_outputs_are_replaced_when_asked(sparseseg: Sparseseg, scan: Path) -> None:

@@ -44,6 +44,7 @@ def report(tiny_models: dict[str, ModelInfo]) -> dict[str, Any]:
         seed=3,
         means=Means(trace=False),
         overlap=0.25,
+        part="2.1",
         notes=("The sform was used.",),
         labels=Volume(labels, affine),
         tokens={"total": 4, "air": 1, "kept": 1, "pruned": 2, "exited": 0, "reactivated": 0},
@@ -111,6 +112,7 @@ def test_the_facts_of_the_run_are_there(report: dict[str, Any]) -> None:
     assert report["sparsifier"] == "random"
     assert report["setting"] == {"name": "keep ratio", "value": 0.3}
     assert report["weights_sha256"] == "ab" * 32
+    assert report["weights_registered"] is False
     volume = {"shape": [10, 5, 4], "spacing": [0.5, 1.5, 2.0], "orientation": "ASL"}
     assert report["volume"] == volume
     assert report["seconds"] == {"total": 1.75, "first": 0.25, "second": 1.5}

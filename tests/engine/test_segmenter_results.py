@@ -145,7 +145,7 @@ def test_the_report_has_the_agreed_keys(session: Session) -> None:
 
     facts = "notice model method weights_sha256 sparsifier setting device precision versions"
     figures = "volume tokens gmacs seconds peak_memory_mb memory classes"
-    repetition = "format seed means overlap part notes computer"
+    repetition = "format seed means overlap part notes computer weights_registered"
     assert report.keys() == {*facts.split(), *figures.split(), *repetition.split()}
     assert report["volume"].keys() == {"shape", "spacing", "orientation"}
     assert report["tokens"].keys() == {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import psutil
 
 _REPOSITORY = Path(__file__).parents[2]
@@ -59,15 +59,15 @@ class Cycles:
         How often, the warm-up left out.
     before, after : Held
         At either end.
-    slope : float
-        Growth of memory by least squares over the whole way, in kB a round.
+    growth : float
+        Megabytes that the last third of the rounds has more than the first, by their medians.
     """
 
     name: str
     rounds: int
     before: Held
     after: Held
-    slope: float
+    growth: float
 
 
 def held(process: psutil.Process, folder: Path) -> Held:
@@ -107,15 +107,15 @@ def repeat(
     """
     for number in range(max(10, rounds // 5)):
         act(number)
-    before = held(process, folder)
-    samples = [(0, before.megabytes)]
-    for number in range(1, rounds + 1):
+    before, samples = held(process, folder), []
+    for number in range(rounds):
         act(number)
         if number % max(1, rounds // _SAMPLES) == 0:
             gc.collect()
-            samples.append((number, _megabytes(process)))
-    slope = np.polyfit(*zip(*samples, strict=True), 1)[0] * _MB / 1000
-    return Cycles(name, rounds, before, held(process, folder), float(slope))
+            samples.append(_megabytes(process))
+    third = len(samples) // 3
+    growth = statistics.median(samples[-third:]) - statistics.median(samples[:third])
+    return Cycles(name, rounds, before, held(process, folder), growth)
 
 
 def cycle(names: list[str], rounds: int) -> Iterator[Cycles]:
@@ -155,8 +155,8 @@ def grown(cycles: Cycles, megabytes: float) -> Iterator[str]:
     # caches of libraries fill by a few objects; what leaks does so in every round
     if after.objects - before.objects >= cycles.rounds:
         yield f"objects: {before.objects} before, {after.objects} after"
-    if after.megabytes - before.megabytes > megabytes:
-        yield f"memory: {before.megabytes:.1f} MB before, {after.megabytes:.1f} MB after"
+    if cycles.growth > megabytes:
+        yield f"memory: {cycles.growth:.1f} MB more in the last third than in the first"
 
 
 def main(rounds: int, names: list[str]) -> None:

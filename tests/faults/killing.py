@@ -1,8 +1,9 @@
-"""A process that is ended while it writes, at each step that changes the disk and at each size.
+"""A process that is ended while it writes, and one whose disk is full.
 
 A process of its own (``python -m tests.faults.killing WRITER ...``) prepares what is written once,
-and forks for each death: the child ends itself with SIGKILL before the n-th step, or is ended by
-the system in the middle of a write as a file grows past a limit, which reaches libraries in C too.
+and forks for each try: the child ends itself with SIGKILL before the n-th step that changes the
+disk (``step``), is ended by the system in the middle of a write as a file grows past a limit, which
+reaches libraries in C too (``bytes``), or gets an error from that write (``full``).
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from napari_sparseseg.files import TEMPORARY
 
 _REPOSITORY = Path(__file__).parents[2]
+_REFUSED = 3 << 8  # as the system tells it
 _STEPS = ("os.rename", "os.remove", "os.link", "os.mkdir", "os.rmdir", "open", "fsync")
 
 
@@ -44,10 +47,14 @@ class Writer:
 
 @dataclass(frozen=True)
 class Deaths:
-    """What came of the deaths of one writer: how many there were, and each that did harm."""
+    """What came of the deaths of one writer: how many there were, and each that did harm.
+
+    `refused` counts the full disks that the writer told of.
+    """
 
     writer: str
     tried: int
+    refused: int
     problems: list[str]
 
 
@@ -59,8 +66,8 @@ def kill(names: list[str], steps: int = 0, sizes: int = 0) -> Iterator[Deaths]:
     names : list of str
         Keys of ``tests.faults.writers.WRITERS``.
     steps, sizes : int
-        At most so many deaths of either kind for each writer; 0 for one at every step, and for
-        one at 16 sizes.
+        At most so many deaths of a kind for each writer; 0 for one at every step, and for one at
+        16 sizes.
     """
     command = [sys.executable, "-m", "tests.faults.killing", str(steps), str(sizes), *names]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(_REPOSITORY)}
@@ -79,13 +86,14 @@ def main(steps: int, sizes: int, names: list[str]) -> None:
         writers = make_writers(names, Path(folder))
         for name, writer in writers.items():
             with tempfile.TemporaryDirectory() as own:
-                tried, problems = _deaths(writer, Path(own), steps, sizes)
-            print(json.dumps({"writer": name, "tried": tried, "problems": problems}), flush=True)
+                found = _deaths(name, writer, Path(own), steps, sizes)
+            print(json.dumps(asdict(found)), flush=True)
 
 
-def _deaths(writer: Writer, folder: Path, steps: int, sizes: int) -> tuple[int, list[str]]:
+def _deaths(name: str, writer: Writer, folder: Path, steps: int, sizes: int) -> Deaths:
     """Kill one writer with nothing there before, and with older files there."""
-    tried, problems = 0, []
+    statuses: list[int] = []
+    problems: list[str] = []
     for older in (False, True):
         before = folder / f"before {older}"
         before.mkdir()
@@ -94,29 +102,29 @@ def _deaths(writer: Writer, folder: Path, steps: int, sizes: int) -> tuple[int, 
         old = _contents(writer, before)
         whole = folder / f"whole {older}"
         shutil.copytree(before, whole)
-        count = _count_steps(lambda at=whole: writer.write(at, 1))  # type: ignore[misc]
+        count = _count_steps(partial(writer.write, whole, 1))
         new = _contents(writer, whole)
         assert new and new != old
         largest = max(path.stat().st_size for path in whole.rglob("*") if path.is_file())
-        for death in [*_spread(count, steps), *_limits(largest, sizes or 16)]:
+        limits = _limits(largest, sizes or 16)
+        full = [("full", size) for _, size in limits]
+        for death in [*_spread(count, steps), *limits, *full]:
             at = folder / "at"
             shutil.copytree(before, at)
-            status = _fork(lambda: writer.write(at, 1), death)
-            for problem in _harm(writer, at, old, new, status):
-                problems.append(f"{'older' if older else 'no'} files, {death}: {problem}")
+            status = _fork(partial(writer.write, at, 1), death)
+            statuses.append(status)
+            harm = [*_harm(writer, at, old, new, status), *_left(writer, at, before, new, status)]
+            if harm:
+                problems.append(f"{'older' if older else 'no'} files, {death}: {'; '.join(harm)}")
             shutil.rmtree(at)
-            tried += 1
-    return tried, problems
+    refused = sum(1 for status in statuses if status == _REFUSED)
+    return Deaths(name, len(statuses), refused, problems)
 
 
 def _harm(
     writer: Writer, at: Path, old: dict[str, Any], new: dict[str, Any], status: int
 ) -> Iterator[str]:
     """Tell what a death has done that it must not."""
-    if not os.WIFSIGNALED(status):
-        # A limit on the size of files may also come to a library as an error: that is handled.
-        if os.WEXITSTATUS(status) not in (0, 3):
-            yield f"it left with {os.WEXITSTATUS(status)}"
     try:
         left = _contents(writer, at)
     except Exception as error:
@@ -128,9 +136,30 @@ def _harm(
                 yield f"{name} was lost"
         elif left[name] not in (old.get(name), new.get(name)):
             yield f"{name} is neither the old one nor the new one"
-    writer.write(at, 1)
-    if _contents(writer, at) != new:
-        yield "writing again does not give the new files"
+    if os.WIFSIGNALED(status):
+        writer.write(at, 1)
+        if _contents(writer, at) != new:
+            yield "writing again does not give the new files"
+
+
+def _left(
+    writer: Writer, at: Path, before: Path, new: dict[str, Any], status: int
+) -> Iterator[str]:
+    """Tell what a process that was not killed has left behind it."""
+    if os.WIFSIGNALED(status):
+        return
+    if status not in (0, _REFUSED):
+        yield "it ended in an error that no user can act on"
+    elif status == 0 and _contents(writer, at) != new:
+        yield "it did not write all"
+    elif status == _REFUSED and _contents(writer, at) != _contents(writer, before):
+        yield "it refused, and changed a file"
+    elif status == _REFUSED and _names(at) != _names(before):
+        yield f"it left {sorted(_names(at) ^ _names(before))} behind"
+
+
+def _names(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
 def _contents(writer: Writer, folder: Path) -> dict[str, Any]:
@@ -154,14 +183,15 @@ def _fork(act: Callable[[], object], death: tuple[str, int]) -> int:
         if kind == "step":
             _die_before(number)
         else:
-            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+            if kind == "bytes":
+                signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
             resource.setrlimit(resource.RLIMIT_FSIZE, (number, resource.RLIM_INFINITY))
         act()
         code = 0
     except Exception as error:
         from napari_sparseseg.errors import OutputError
 
-        code = 3 if isinstance(error, OutputError) else 4
+        code = _REFUSED >> 8 if isinstance(error, OutputError) else 4
     finally:
         os._exit(code)
 

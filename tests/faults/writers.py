@@ -16,6 +16,8 @@ from tests.faults.killing import Writer
 
 LABELS = tuple(f"labels{suffix}" for suffix in SUFFIXES)
 TOGETHER = ("run", "page", "sweep")
+IN_PLACE = "in place"
+"""Writes as nothing here may: the old file is half the new one on the way."""
 ALONE = ("report", "trace", "model", "checkpoint", "log", "curve")
 
 
@@ -39,6 +41,7 @@ def make_writers(names: Iterable[str], folder: Path) -> dict[str, Writer]:
         "checkpoint": _checkpoint,
         "log": _log,
         "curve": lambda: _curve(folder),
+        IN_PLACE: lambda: Writer(lambda at, n: (at / "file").write_text(f"{n}" * 50_000)),
     }
     return {name: _labels(name) if name in LABELS else makers[name]() for name in names}
 

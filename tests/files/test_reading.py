@@ -12,11 +12,15 @@ import pytest
 import SimpleITK as sitk
 
 from napari_sparseseg.files import SUFFIXES, read_volume, write_volume
+from napari_sparseseg.volume import Volume
 from tests.files.samples import OBLIQUE, assert_same_place, itk_image, make_volume, refused
+
+WIDTHS = [f"{kind}{8 * n}" for kind in ("int", "uint") for n in (1, 2, 4, 8)]
+WIDTHS += ["float32", "float64"]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", WIDTHS)
 def test_a_written_volume_reads_back_the_same(tmp_path: Path, suffix: str, dtype: str) -> None:
     volume = make_volume(dtype)
     write_volume(volume, tmp_path / f"scan.v2{suffix}")
@@ -122,3 +126,32 @@ def test_several_frames_are_refused(tmp_path: Path, suffix: str) -> None:
     else:
         sitk.WriteImage(sitk.JoinSeries([itk_image(), itk_image()]), path)
     refused(path, "holds 2 frames, 1 to 2; choose one")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_the_largest_whole_numbers_are_kept(tmp_path: Path, suffix: str) -> None:
+    data = np.arange(24, dtype=np.uint64).reshape(2, 3, 4) + np.uint64(2**64 - 24)
+    write_volume(Volume(data, OBLIQUE), tmp_path / f"scan{suffix}")
+    np.testing.assert_array_equal(read_volume(tmp_path / f"scan{suffix}").data, data)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_values_that_are_not_finite_are_read_and_told_of_later(tmp_path: Path, suffix: str) -> None:
+    data = make_volume("float32").data
+    data[0, 0, 0], data[1, 1, 1] = np.nan, np.inf
+    write_volume(Volume(data, OBLIQUE), tmp_path / f"scan{suffix}")
+    volume = read_volume(tmp_path / f"scan{suffix}")
+    np.testing.assert_array_equal(volume.data, data)
+    assert volume.notes == ()
+    assert volume.validated().notes[0].startswith("2 voxels were not finite;")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_nifti_scaling_of_floats_keeps_their_width(tmp_path: Path, dtype: str) -> None:
+    stored = np.arange(8, dtype=dtype).reshape(2, 2, 2)
+    content = bytearray(nib.Nifti1Image(stored, np.eye(4)).to_bytes())
+    content[112:120] = np.array([0.5, -1024], np.float32).tobytes()
+    (tmp_path / "ct.nii").write_bytes(content)
+    volume = read_volume(tmp_path / "ct.nii")
+    np.testing.assert_array_equal(volume.data, stored * 0.5 - 1024)
+    assert volume.data.dtype == dtype

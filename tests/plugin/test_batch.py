@@ -49,7 +49,7 @@ def test_all_scans_are_segmented_and_failures_are_listed(qtbot: Any, dock_of: An
     del viewer.layers["empty"], viewer.layers["photo"]
     dock.controls.all_button.click()
     qtbot.waitUntil(lambda: not dock.batch.active, timeout=WAIT)
-    assert dock.message.text().startswith("Segmented 2 scans.\nother does not say how")
+    assert dock.message.text().startswith("Segmented 2 scans.\nother: The scan does not say how")
     assert len(dock.shown.earlier) == 1
     assert not dock.controls.progress.format().startswith("Scan")
 

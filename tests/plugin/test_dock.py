@@ -216,6 +216,7 @@ def test_image_of_unknown_orientation_says_so(qtbot: Any, dock_of: Any):
 
     result = segment(qtbot, dock)
 
-    assert "taken as right, anterior and superior" in dock.message.text()
+    assert "taken as right, anterior and superior" in dock.about.text()
+    assert not any("smaller than a window" in note for note in result.report["notes"])
     assert result.labels.spacing == (2.0, 2.0, 2.0)
     assert not result.trace.air.all()

@@ -127,4 +127,18 @@ def test_what_lies_far_below_is_cut_off_and_counted(tmp_path: Path, drawn: Drawn
     assert left.get_ylim()[0] == pytest.approx(max(values) - 0.15)
     below = sum(y < max(values) - 0.15 for y in values)
     assert below >= 1
-    assert [text.get_text() for text in left.texts] == [f"{below} points lie lower: see the table"]
+    assert [text.get_text() for text in left.texts] == [f"{below} lie lower: see the table"]
+
+
+def test_a_rival_far_below_is_counted_once_in_each_panel(tmp_path: Path, drawn: Drawn) -> None:
+    data = measured("headneck-ct")
+    plots.draw_comparison(Figures(data), tmp_path / "a.png")
+    before = [_cut_off(axes) for axes in drawn[0].axes]
+    for row in data["baselines"]["monai-unetr"]["rows"]:
+        row["dice"] = [0.1] * len(row["dice"])
+    plots.draw_comparison(Figures(data), tmp_path / "a.png")
+    assert [_cut_off(axes) for axes in drawn[1].axes] == [n + 1 for n in before]
+
+
+def _cut_off(axes: Any) -> int:
+    return sum(int(text.get_text().split()[0]) for text in axes.texts)

@@ -18,8 +18,8 @@ from benchmarks.quality.baselines import RivalSegmenter
 from benchmarks.quality.cases import FOLDERS, Case
 from benchmarks.quality.rival_training import RivalRun, data_recipe, train, window_losses
 from benchmarks.quality.rivals import RIVALS, Rival, Window, window_of
+from napari_sparseseg.training.checkpoint import CHECKPOINT
 from napari_sparseseg.training.losses import soft_labels
-from napari_sparseseg.training.run import CHECKPOINT
 from napari_sparseseg.training.source import Sample
 from napari_sparseseg.volume import Volume
 

@@ -21,10 +21,11 @@ import torch
 from torch import Tensor
 
 from napari_sparseseg.training.__main__ import main
+from napari_sparseseg.training.checkpoint import load_checkpoint
 from napari_sparseseg.training.distributed import Group
 from napari_sparseseg.training.loop import TERMS, compute_losses, draw_setting
 from napari_sparseseg.training.recipe import load_recipe
-from napari_sparseseg.training.run import Run, learning_rate, load_checkpoint
+from napari_sparseseg.training.run import Run, learning_rate
 from napari_sparseseg.training.source import Sample
 from tests.training.conftest import RECIPES
 
@@ -299,13 +300,16 @@ def test_both_processes_stop_at_the_same_step_when_the_time_is_over(
     ended: Ended, jobs: Path
 ) -> None:
     assert [state["step"] for state in ended["stopped"]] == [1, 1]
-    assert load_checkpoint(jobs / "stopped" / "checkpoint.pt")["step"] == 1
+    assert load_checkpoint(jobs / "stopped" / "checkpoint.safetensors")["step"] == 1
 
 
 @pytest.mark.parametrize("method", ["stp", "svit"])
 def test_the_checkpoint_is_the_state_of_both(ended: Ended, jobs: Path, method: str) -> None:
-    assert sorted(path.name for path in (jobs / method).iterdir()) == ["checkpoint.pt", "log.csv"]
-    saved = load_checkpoint(jobs / method / "checkpoint.pt")
+    assert sorted(path.name for path in (jobs / method).iterdir()) == [
+        "checkpoint.safetensors",
+        "log.csv",
+    ]
+    saved = load_checkpoint(jobs / method / "checkpoint.safetensors")
     assert saved["step"] == STEPS
     for key, value in ended[method][1]["learner"].items():
         assert torch.equal(saved["learner"][key], value), key
@@ -317,9 +321,9 @@ def test_a_run_goes_on_with_any_number_of_processes_until_one_fails(
     """From two at step 3 to one, from one at step 8 to two, of which one fails in step 11."""
     out = tmp_path / "runs" / "tiny"
     out.mkdir(parents=True)
-    shutil.copy(jobs / "stp" / "checkpoint.pt", out)
+    shutil.copy(jobs / "stp" / "checkpoint.safetensors", out)
     main(write_recipe(tmp_path, "tiny", steps=8), data_set, out, device="cpu", threads=1)
-    before = load_checkpoint(out / "checkpoint.pt")
+    before = load_checkpoint(out / "checkpoint.safetensors")
     assert before["step"] == 8
     (out / "curve.png").unlink(missing_ok=True)
 
@@ -329,11 +333,11 @@ def test_a_run_goes_on_with_any_number_of_processes_until_one_fails(
 
     assert answer.returncode != 0
     assert "this process is broken" in answer.stderr
-    after = load_checkpoint(out / "checkpoint.pt")
+    after = load_checkpoint(out / "checkpoint.safetensors")
     assert after["step"] == 10
     moved = [k for k, v in after["learner"].items() if not torch.equal(v, before["learner"][k])]
     assert len(moved) > len(after["learner"]) / 2
-    assert sorted(path.name for path in out.iterdir()) == ["checkpoint.pt", "log.csv"]
+    assert sorted(path.name for path in out.iterdir()) == ["checkpoint.safetensors", "log.csv"]
     with (out / "log.csv").open(newline="") as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["10"]
 

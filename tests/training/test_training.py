@@ -16,11 +16,12 @@ from napari_sparseseg.network import SparseUNETR
 from napari_sparseseg.network.encoded import Encoded
 from napari_sparseseg.network.sparsifiers.dense import KeepAll
 from napari_sparseseg.training.__main__ import main
+from napari_sparseseg.training.checkpoint import load_checkpoint
 from napari_sparseseg.training.curve import draw_curve
 from napari_sparseseg.training.export import export
 from napari_sparseseg.training.loop import draw_setting, step, train
 from napari_sparseseg.training.recipe import OptimiserConfig, Recipe
-from napari_sparseseg.training.run import Run, find_start, learning_rate, load_checkpoint
+from napari_sparseseg.training.run import Run, find_start, learning_rate
 from napari_sparseseg.training.scans import ScanSource
 from napari_sparseseg.training.source import Source
 from napari_sparseseg.training.synthesis import Synthesiser
@@ -64,7 +65,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     scans.draw()  # whatever else was drawn in between does not count
     torch.manual_seed(99)
     second = Run.create(plan, "cpu")
-    second.resume(tmp_path / "parts" / "checkpoint.pt")
+    second.resume(tmp_path / "parts" / "checkpoint.safetensors")
     assert second.step == 1
     train(second, scans, tmp_path / "parts", save_every=2, minutes=10)
     assert second.step == 6
@@ -167,7 +168,7 @@ def test_a_run_may_start_from_a_registered_model(
     plan = scan_recipe("dense", steps=1, settings=(1.0,), default=1.0)
     run = Run.create(plan, "cpu")
     train(run, scans, tmp_path / "run", save_every=1, minutes=10)
-    export(plan, tmp_path / "run" / "checkpoint.pt", tmp_path / "weights")
+    export(plan, tmp_path / "run" / "checkpoint.safetensors", tmp_path / "weights")
     monkeypatch.setenv("SPARSESEG_WEIGHTS", str(tmp_path / "weights"))
     start = find_start(plan.name, tmp_path / "no-runs")
     assert start.token_head == {}
@@ -182,7 +183,7 @@ def test_a_run_may_start_from_one_of_another_window(scans: ScanSource, tmp_path:
     """Middle on middle: along x a token more at either end, along y one less."""
     run = Run.create(scan_recipe(steps=1), "cpu")
     train(run, scans, tmp_path / "run", save_every=1, minutes=10)
-    assert load_checkpoint(tmp_path / "run" / "checkpoint.pt")["window"] == [32, 48, 32]
+    assert load_checkpoint(tmp_path / "run" / "checkpoint.safetensors")["window"] == [32, 48, 32]
     start = find_start("run", tmp_path)
     assert start.window == (32, 48, 32)
     plan = scan_recipe()
@@ -214,7 +215,7 @@ def test_an_exported_model_is_the_averaged_network(
 ) -> None:
     run = Run.create(scan_recipe(steps=2), "cpu")
     train(run, scans, tmp_path / "run", save_every=1, minutes=10)
-    export(run.recipe, tmp_path / "run" / "checkpoint.pt", tmp_path / "weights")
+    export(run.recipe, tmp_path / "run" / "checkpoint.safetensors", tmp_path / "weights")
     monkeypatch.setenv("SPARSESEG_WEIGHTS", str(tmp_path / "weights"))
     info = find_model("hippocampus-mr-stp")
     assert (info.method, info.default_setting, info.license) == ("stp", 0.5, "CC-BY-SA-4.0")
@@ -231,7 +232,7 @@ def test_an_exported_model_is_the_averaged_network(
 def test_a_variant_names_itself_in_the_title(scans: ScanSource, tmp_path: Path) -> None:
     plan = scan_recipe(steps=1, variant="STP + mask tokens")
     train(Run.create(plan, "cpu"), scans, tmp_path / "run", save_every=1, minutes=10)
-    info = export(plan, tmp_path / "run" / "checkpoint.pt", tmp_path / "weights")
+    info = export(plan, tmp_path / "run" / "checkpoint.safetensors", tmp_path / "weights")
     assert info.title == "Hippocampus MR, STP + mask tokens"
 
 
@@ -246,7 +247,7 @@ def test_the_command_trains_and_resumes(data_set: Path, tmp_path: Path) -> None:
     out = tmp_path / "runs" / "tiny"
     for minutes in (0, 9):
         main(recipe, data_set, out, device="cpu", threads=1, minutes=minutes, save_every=5)
-    assert load_checkpoint(out / "checkpoint.pt")["step"] == 10
+    assert load_checkpoint(out / "checkpoint.safetensors")["step"] == 10
     assert (out / "curve.png").exists()
 
 

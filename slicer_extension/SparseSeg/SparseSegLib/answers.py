@@ -90,6 +90,8 @@ class Structure:
         Value in the labels.
     name, color : str
         Name, and "#rrggbb".
+    terminology : str or None
+        Its standard code as Slicer writes it, None where it has none.
     voxels : int
         Number of voxels.
     millilitres : float
@@ -101,6 +103,7 @@ class Structure:
     value: int
     name: str
     color: str
+    terminology: str | None
     voxels: int
     millilitres: float
     dice_to_dense: float | None

@@ -17,10 +17,8 @@ import numpy as np
 from SparseSegLib.answers import AnswerError, Grid, TokenMap, read_grid, read_map, read_run
 from SparseSegLib.failures import WorkerError, cancelled
 from SparseSegLib.jobs import Job, Launch, Setup
+from SparseSegLib.leftovers import private_folder
 from SparseSegLib.runner import Refusal, State, Worker
-
-PREFIX = "sparseseg-"
-"""How the names of private folders begin."""
 
 
 class Engine:
@@ -141,7 +139,7 @@ class Engine:
         self._forget()
         launch = self._launch()
         try:
-            folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._folder))
+            folder = private_folder(self._folder)
         except OSError as error:
             raise _no_room(error) from error
         self.worker.start(launch.command, folder, launch.environment, launch.host)

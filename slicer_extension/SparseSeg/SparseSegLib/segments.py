@@ -13,7 +13,6 @@ import numpy as np
 import slicer
 
 from SparseSegLib.colors import parse_color
-from SparseSegLib.terminology import terminology_of
 from SparseSegLib.volumes import array_to_matrix, fill_image
 
 if TYPE_CHECKING:
@@ -91,8 +90,7 @@ def _fill_segment(segmentation: Any, structure: Structure, image: Any) -> None:
     segment.SetName(structure.name)
     segment.SetColor(parse_color(structure.color)[:3])
     segment.SetLabelValue(structure.value)
-    code = terminology_of(structure.name)
-    if code is not None:
-        segment.SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), code)
+    if structure.terminology is not None:
+        segment.SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), structure.terminology)
     segment.AddRepresentation(LABELMAP, image)
     segmentation.AddSegment(segment, _id_of(structure))

@@ -28,10 +28,16 @@ REPORT = {
     "seconds": {"total": 1.5, "network": 1.25},
     "peak_memory_mb": 512.4,
 }
+CODE = (
+    "Segmentation category and type - DICOM master list~SCT^123037004^Anatomical Structure"
+    "~SCT^{}~{}~Anatomic codes - DICOM master list~^^~^^"
+)
+HIPPOCAMPUS = CODE.format("5366008^Hippocampus", "^^")
+PAROTID = CODE.format("45289007^Parotid gland", "SCT^7771000^Left")
 STRUCTURES = (
-    Structure(1, "hippocampus", "#ffd92e", 6, 0.006, 0.875),
-    Structure(2, "left parotid", "#1fa35c", 0, 0.0, None),
-    Structure(3, "a thing of no code", "#4653c4", 4, 0.004, None),
+    Structure(1, "hippocampus", "#ffd92e", HIPPOCAMPUS, 6, 0.006, 0.875),
+    Structure(2, "left parotid", "#1fa35c", PAROTID, 0, 0.0, None),
+    Structure(3, "a thing of no code", "#4653c4", None, 4, 0.004, None),
 )
 KEPT_COLORS = {1: "#0b0924d0", 2: "#d3436e90", 3: "#00c89628"}
 

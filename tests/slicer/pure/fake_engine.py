@@ -156,6 +156,7 @@ class FakeEngine:
                     "value": 1,
                     "name": "bright",
                     "color": "#ff0000",
+                    "terminology": None,
                     "voxels": int(labels.sum()),
                     "millilitres": 1.0,
                     "dice_to_dense": 0.9 if compare_dense else None,
