@@ -16,6 +16,7 @@ from napari_sparseseg.scores import PatchScores
 from napari_sparseseg.volume import Volume
 
 _BAND = 8  # outputs along an axis that are resampled at once
+_TIE = 1e-3  # model voxels by which half a voxel may be missed
 _TINY = 1e-6  # gain in width (native voxels) below which an axis does not shrink
 
 
@@ -66,7 +67,9 @@ class ModelSpace:
         Returns
         -------
         ModelSpace
-            The grid, with ``max(1, round(n * native / spacing))`` voxels along each axis.
+            The grid, with ``max(1, round(n * native / spacing))`` voxels along each axis. Half a
+            voxel counts as none, and so does what a file's rounding makes of it: the same scan
+            has the same grid in every format.
 
         Raises
         ------
@@ -78,7 +81,7 @@ class ModelSpace:
         axes = np.argsort(orientation[:, 0])
         steps = orientation[axes, 1] * target / np.asarray(volume.spacing)[axes]
         extent = np.asarray(volume.shape)[axes] / np.abs(steps)
-        shape = np.maximum(1, np.rint(extent)).astype(int)
+        shape = np.maximum(1, np.ceil(extent - 0.5 - _TIE)).astype(int)
 
         affine = np.eye(4)
         affine[:3, :3] = volume.affine[:3, axes] * steps
