@@ -169,7 +169,7 @@ def computer(device: str) -> dict[str, Any]:
 def checksums(scan: Volume, labels: Volume) -> dict[str, str]:
     """Return what tells a scan and its labels from others; a report that is kept has it.
 
-    Not part of every report: a large scan takes a tenth of the time of its segmentation.
+    Not part of every report: of a large scan they take a good part of the time of a run.
 
     Parameters
     ----------

@@ -7,6 +7,7 @@ patient and study of the series that it belongs to.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,7 +86,9 @@ def write_dicom_seg(
     if not found:
         series, numbers = series[:1], numbers[:1]
     try:
-        segmentation = _segmentation(series, numbers, structures, report, omit_empty=found)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they quote the patient's name where it is unusual
+            segmentation = _segmentation(series, numbers, structures, report, omit_empty=found)
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         # The reason may quote the patient: it stays in the chain.
         raise OutputError(

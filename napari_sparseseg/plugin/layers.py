@@ -275,6 +275,8 @@ class ResultLayers:
         assert result is not None
         facts = {"role": role, "image": image.name, "report": result.report}
         if role == SEGMENTATION:
+            facts["classes"] = result.classes
+            facts |= {key: image.metadata.get(key, "") for key in ("source", "part")}
             place = {"affine": scan.affine, "source_affine": scan.source_affine}
         else:
             grid = result.trace.grid

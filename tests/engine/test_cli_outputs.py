@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import highdicom
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 from checks import snapshot
 from cli_checks import TINY, Sparseseg, assert_refused
 
 from napari_sparseseg.files import read_volume
+from napari_sparseseg.volume import Volume
+from tests.outputs.series import write_series
 
 
 def test_the_labels_are_the_best_class_of_the_probabilities(
@@ -101,3 +106,38 @@ def test_all_of_them_or_none(
 
     assert_refused(answer, failing)
     assert sorted(p.name for p in scan.parent.iterdir()) == sorted([failing, scan.name])
+
+
+def test_a_dicom_series_gets_a_dicom_segmentation(
+    sparseseg: Sparseseg, scan: Path, make_scan: Callable[..., Volume]
+) -> None:
+    """The same voxels as the labels of the same run as NIfTI, and of the one series of two."""
+    folder, labels, same = (scan.with_name(name) for name in ("dicom", "l.dcm", "l.nii.gz"))
+    folder.mkdir()
+    data = np.rint(make_scan((20, 18, 16), margin=1).data).astype(np.int16)
+    affine = np.array([[-1, 0, 0, 20], [0, 0, 1, -15], [0, -1, 0, 31], [0, 0, 0, 1.0]])
+    write_series(folder, data, affine, SeriesNumber=2)
+    (folder / "other").mkdir()
+    write_series(folder / "other", data[..., ::2], affine, SeriesNumber=7)
+    for path in (labels, same):
+        answer = sparseseg("segment", folder, path, "--part", "2", *TINY)
+        assert (answer.code, answer.err) == (0, "")
+
+    found = highdicom.seg.segread(labels).get_volume(combine_segments=True)
+    expected = read_volume(same)
+    mine, theirs = (
+        {
+            (*np.round(20 * (matrix @ [*at, 1])[:3]).astype(int), int(values[tuple(at)]))
+            for at in np.argwhere(values > 0)
+        }
+        for values, matrix in (
+            (found.array, np.diag([-1.0, -1, 1, 1]) @ found.affine),
+            (expected.data, expected.affine),
+        )
+    )
+    assert mine == theirs
+    assert len(mine) > 500
+    segment = pydicom.dcmread(labels).SegmentSequence[0]
+    assert segment.SegmentationAlgorithmIdentificationSequence[0].AlgorithmName == (
+        "SparseSeg tiny-stp"
+    )

@@ -34,6 +34,12 @@ CASES: dict[str, dict[str, Any]] = {
         "spacing": 1.0,
         "precision": "bfloat16",
     },
+    "attention of its own": {
+        "model": "headneck-ct-apformer",
+        "shape": (150, 130, 100),
+        "spacing": 3.0,
+        "setting": 0.3,
+    },
     "large field": {"model": "brain-mr-stp", "shape": (512, 512, 100), "spacing": 0.4},
 }
 """Sizes, methods and means of runs; the longer list of :mod:`benchmarks.torture` can add more."""

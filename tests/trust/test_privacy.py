@@ -21,6 +21,7 @@ import SimpleITK as sitk
 from napari_sparseseg.cli import main
 from napari_sparseseg.weights import ModelInfo
 from tests.dicom.series import header, write_series
+from tests.outputs.series import write_series as write_whole_series
 from tests.quality.tiny import make_scan
 from tests.worker.client import Host
 
@@ -124,12 +125,32 @@ def test_nothing_of_a_dicom_header_is_passed_on(run: Run, tmp_path: Path) -> Non
     out.mkdir()
     write_series(tmp_path / MARK, make_scan().data.astype(np.int16), shared=shared)
 
-    said = run("segment", tmp_path / MARK, out / "labels.nii.gz", "--model", "tiny-stp",
-               "--trace", out / "trace", "--report", out / "run.json")  # fmt: skip
+    said = run("segment", tmp_path / MARK, out / "labels.seg.nrrd", "--model", "tiny-stp",
+               "--trace", out / "trace", "--report", out / "run.json", "--names", out / "names.tsv",
+               "--probabilities", out / "p.nii.gz")  # fmt: skip
 
     assert MARK not in said and DAY not in said
     for what, content in contents(out):
         assert MARK.encode() not in content and DAY.encode() not in content, what
+
+
+def test_a_dicom_segmentation_repeats_the_patient_and_nothing_else_does(
+    run: Run, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    """The one exception, which the standard wants: it belongs to the study of its series."""
+    folder, out = tmp_path / "series", tmp_path / "out"
+    folder.mkdir()
+    out.mkdir()
+    write_whole_series(folder, make_scan().data.astype(np.int16), np.diag([-1.0, -1, 1, 1]),
+                       PatientName=MARK, PatientID=MARK, StudyDate=DAY)  # fmt: skip
+
+    said = run("segment", folder, out / "labels.dcm", "--model", "tiny-stp",
+               "--report", out / "run.json")  # fmt: skip
+
+    assert MARK not in said + "".join(str(warning.message) for warning in recwarn)
+    assert DAY not in said
+    named = {what for what, content in contents(out) if MARK.encode() in content}
+    assert named == {"labels.dcm"}
 
 
 def test_no_result_says_what_the_scan_was_called_or_where_it_lay(run: Run, tmp_path: Path) -> None:
