@@ -73,6 +73,20 @@ def test_a_run_that_gave_something_up_says_so_and_writes_the_same_labels(
     np.testing.assert_array_equal(read_volume(tight).data, read_volume(plenty).data)
 
 
+def test_memory_that_runs_out_outside_the_engine_is_a_sentence_too(
+    sparseseg: Sparseseg, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    before = snapshot(tmp_path)
+    monkeypatch.setattr("napari_sparseseg.files.read_volume", no_room)
+    answer = sparseseg("segment", scan, tmp_path / "out.nii.gz", *TINY)
+
+    assert_refused(answer, "The computer ran out of memory; ")
+    assert snapshot(tmp_path) == before
+
+
 # A system that gives no more
 
 
