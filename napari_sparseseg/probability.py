@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -169,10 +170,15 @@ def _header(probabilities: Probabilities, names: Sequence[str]) -> Any:
     return header
 
 
-def _opened(path: Path) -> BinaryIO | gzip.GzipFile:
-    if path.suffix == ".gz":
-        return gzip.open(path, "wb", compresslevel=1)
-    return open(path, "wb")
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO | gzip.GzipFile]:
+    with open(path, "wb") as file:
+        if path.suffix != ".gz":
+            yield file
+            return
+        # neither name nor time: the same probabilities are the same bytes
+        with gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as packed:
+            yield packed
 
 
 def _slabs(values: ProbabilityMap) -> Iterator[NDArray[np.float32]]:

@@ -52,6 +52,7 @@ def test_some_classes_alone(sparseseg: Sparseseg, scan: Path) -> None:
     single, both = (np.asarray(nib.load(path).dataobj) for path in (one, two))
     assert (single.shape, both.shape) == ((20, 18, 16), (20, 18, 16, 2))
     assert np.array_equal(both[..., 0], single)
+    assert one.read_bytes()[3:8] == bytes(5)  # the packed file tells neither its name nor when
     assert both[..., 1].max() == 1 and 0 < single.max() < 1
 
 

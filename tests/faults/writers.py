@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from napari_sparseseg.files import SUFFIXES, write_volume
+from napari_sparseseg.files import LABEL_SUFFIXES, write_labels
+from napari_sparseseg.structures import structures_of
 from napari_sparseseg.volume import Volume
 from tests.faults.killing import Writer
 
-LABELS = tuple(f"labels{suffix}" for suffix in SUFFIXES)
+LABELS = tuple(f"labels{suffix}" for suffix in LABEL_SUFFIXES)
 TOGETHER = ("run", "page", "sweep")
 IN_PLACE = "in place"
 """Writes as nothing here may: the old file is half the new one on the way."""
@@ -43,13 +44,34 @@ def make_writers(names: Iterable[str], folder: Path) -> dict[str, Writer]:
         "curve": lambda: _curve(folder),
         IN_PLACE: lambda: Writer(lambda at, n: (at / "file").write_text(f"{n}" * 50_000)),
     }
-    return {name: _labels(name) if name in LABELS else makers[name]() for name in names}
+    return {name: _labels(name, folder) if name in LABELS else makers[name]() for name in names}
 
 
-def _labels(name: str) -> Writer:
+def _labels(name: str, folder: Path) -> Writer:
     noise = np.random.default_rng(0).integers(0, 5, (2, 24, 20, 18)).astype(np.uint8)
-    volumes = [Volume(data, np.diag([1.0, 2, 3, 1]), "labels") for data in noise]
-    return Writer(lambda at, n: write_volume(volumes[n], at / name, overwrite=True))
+    affine = np.diag([-1.0, -2, 3, 1])
+    volumes = [Volume(data, affine, "labels") for data in noise]
+    structures = structures_of(["background", "one", "two", "three", "four"], ["#102030"] * 5)
+    source = _series(folder / "series", affine) if name.endswith(".dcm") else []
+
+    def write(at: Path, n: int) -> None:
+        write_labels(volumes[n], structures, at / name, source=source, overwrite=True)
+
+    return Writer(write, _pixels) if source else Writer(write)
+
+
+def _series(folder: Path, affine: np.ndarray) -> list[Path]:
+    from tests.outputs.series import write_series
+
+    folder.mkdir()
+    return write_series(folder, np.zeros((24, 20, 18), np.int16), affine)
+
+
+def _pixels(path: Path) -> bytes:
+    """Read what does not change from one time to the next; identifiers do."""
+    import pydicom
+
+    return bytes(pydicom.dcmread(path).PixelData)
 
 
 @cache
@@ -61,14 +83,17 @@ def _results(folder: Path) -> list[Any]:
 
     torch.set_num_threads(1)
     with make_segmenter(folder).open(make_scan()) as session:
-        return [session.run(0.2), session.run(0.9)]
+        return [session.run(setting, probabilities=True) for setting in (0.2, 0.9)]
 
 
 def _run(folder: Path) -> Writer:
     from napari_sparseseg.outputs import Outputs
 
     def write(at: Path, n: int) -> None:
-        files = Outputs(at / "labels.nii.gz", at / "trace", at / "report.json", overwrite=True)
+        files = Outputs(
+            at / "labels.nii.gz", at / "trace", at / "report.json", overwrite=True,
+            names=at / "names.tsv", probabilities=at / "p.nii.gz",
+        )  # fmt: skip
         files.write(_results(folder)[n])
 
     _results(folder)
