@@ -2,8 +2,8 @@
 
 The intensity falls off from three planes (HU, a function of RAS mm alone), so that its levels are
 three-sided corners which no mirror image, turn or shift brings onto themselves; between planes it
-is linear, which resampling to any grid leaves as it is. The weights of the network are set by hand: a
-voxel's class is the band in which its intensity lies. What is expected is computed from what
+is linear, which resampling to any grid leaves as it is. The weights of the network are set by hand:
+a voxel's class is the band in which its intensity lies. What is expected is computed from what
 SimpleITK says of the files, by nothing of the package.
 """
 
