@@ -17,6 +17,7 @@ from typing import Any
 
 FOUND, UNKNOWN = 1, 3
 _OWN = "napari-sparseseg"
+_PATIENCE = 300.0  # seconds for all packages
 
 
 def installed() -> list[str]:
@@ -48,10 +49,10 @@ def ask(auditor: list[str], packages: list[str], folder: Path) -> dict[str, Any]
     wanted.write_text("\n".join(packages) + "\n")
     options = ["--requirement", str(wanted), "--no-deps", "--disable-pip", "--format", "json"]
     options += ["--output", str(answer), "--progress-spinner", "off", "--timeout", "30"]
-    subprocess.run([*auditor, *options], capture_output=True)
     try:
+        subprocess.run([*auditor, *options], capture_output=True, timeout=_PATIENCE)
         found: dict[str, Any] = json.loads(answer.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
     return found
 
