@@ -39,8 +39,8 @@ def segment(
         typer.Argument(
             metavar="OUTPUT",
             help="The label map to write, on the scan's own grid: one class index per voxel, 0 is "
-            "background. In one of the same formats, as .seg.nrrd for 3D Slicer, or for a DICOM "
-            "series as a .dcm segmentation, which repeats the patient's data.",
+            "background. A .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd file; .seg.nrrd for 3D Slicer; "
+            "for a DICOM series also .dcm, a segmentation that repeats the patient's data.",
             show_default=False,
         ),
     ],
