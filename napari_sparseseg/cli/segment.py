@@ -39,7 +39,7 @@ def segment(
         typer.Argument(
             metavar="OUTPUT",
             help="The label map to write, on the scan's own grid: one class index per voxel, 0 is "
-            "background. A .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd file; .seg.nrrd for 3D Slicer; "
+            "background. A .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd file; .seg.nrrd for Slicer; "
             "for a DICOM series also .dcm, a segmentation that repeats the patient's data.",
             show_default=False,
         ),
