@@ -18,6 +18,7 @@ from napari_sparseseg.files import read_volume, write_volume
 from napari_sparseseg.segmenter import Segmenter
 from napari_sparseseg.volume import Volume
 from tests.faults.made import make_segmenter
+from tests.geometry import known
 
 ROUNDING = 0.002
 """Share of the voxels that may differ: files keep an affine in single precision."""
@@ -76,9 +77,20 @@ def measure(torture: Torture) -> Iterator[Row]:
             scan, suffix = _scan(kind, random), _SUFFIXES[random.integers(len(_SUFFIXES))]
             row.attempt(lambda: _compare(segmenter, scan, which, torture.folder, suffix))  # noqa: B023
         yield row
+    yield _known_answers(torture, random)
     yield from tested(
         torture, "test_canonical.py", "test_restore.py", "test_geometry*.py", "geometry/test_*.py"
     )
+
+
+def _known_answers(torture: Torture, random: np.random.Generator) -> Row:
+    """Try scans whose labels are known at every place, and the token maps beside them."""
+    row = Row("random scans whose labels and tissue are known in RAS mm")
+    segmenter = known.make_segmenter(torture.folder)
+    for _ in range(torture.share(200, least=8)):
+        case = known.draw(random)
+        row.attempt(lambda: known.check(segmenter, case, torture.folder))  # noqa: B023
+    return row
 
 
 def _all_orientations(segmenter: Segmenter, folder: Path, random: np.random.Generator) -> Row:
