@@ -113,7 +113,7 @@ class Field:
         middle = [share * (n - 1) for share, n in zip(case.corner, case.shape, strict=True)]
         corner = places(image, np.array([middle]))[0]
         reach = np.linalg.norm([n * s for n, s in zip(case.shape, case.spacing, strict=True)])
-        field = cls(corner, 1400.0 / max(float(reach), 20.0))
+        field = cls(corner, 2800.0 / max(float(reach), 20.0))
         lowest = float(field.parts(places(image, indices(image))).min())
         return replace(field, top=field.top - max(0.0, lowest + 300.0))  # air in every scan
 
