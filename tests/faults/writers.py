@@ -63,7 +63,7 @@ def _labels(name: str, folder: Path) -> Writer:
 def _series(folder: Path, affine: np.ndarray) -> list[Path]:
     from tests.outputs.series import write_series
 
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     return write_series(folder, np.zeros((24, 20, 18), np.int16), affine)
 
 
