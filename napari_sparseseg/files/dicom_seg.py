@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,8 +96,11 @@ def write_dicom_seg(
             "The headers of the DICOM series do not follow the standard, so that no segmentation "
             "can be made for it; write .nii.gz or .seg.nrrd instead."
         ) from error
+    # Not straight to the disk: where that is full, pydicom puts its traceback into the error.
+    content = BytesIO()
+    segmentation.save_as(content)
     with atomic_path(path, overwrite=overwrite) as temporary:
-        segmentation.save_as(temporary)
+        temporary.write_bytes(content.getbuffer())
 
 
 def read_headers(source: Sequence[Path]) -> list[Dataset]:
