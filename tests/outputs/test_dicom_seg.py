@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -279,6 +280,22 @@ def test_an_existing_file_stays_unless_it_may_be_replaced(tmp_path: Path) -> Non
     assert (tmp_path / "seg.dcm").read_text() == "older"
 
     assert read_places(write(tmp_path, labels, files, overwrite=True))
+
+
+def test_a_disk_that_fills_up_is_a_sentence(tmp_path: Path) -> None:
+    """In one line, and nothing is left."""
+    shape = (6, 5, 150)  # many frames: what is said of them is longer than any buffer
+    files = write_series(tmp_path, np.zeros(shape, np.int16), oblique())
+    labels = Volume(make_labels(shape), oblique())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(OutputError) as caught:
+            write_dicom_seg(labels, STRUCTURES, files, tmp_path / "labels.dcm")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert_sentence(caught.value)
+    assert not (tmp_path / "labels.dcm").exists()
 
 
 def assert_sentence(error: Exception) -> None:
