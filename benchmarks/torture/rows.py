@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -68,7 +69,8 @@ class Row:
         self.keep(message)
 
     def keep(self, message: str) -> None:
-        """Keep a sentence as an example, if there is room for it."""
+        """Keep a sentence as an example, if there is room for it, without the folder at work."""
+        message = re.sub(r"[^\s“]*/torture-\w+/", "", message)
         if message not in self.messages and len(self.messages) < _MESSAGES:
             self.messages.append(message)
 
