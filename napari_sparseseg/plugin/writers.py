@@ -90,7 +90,10 @@ def _series(facts: dict[str, Any]) -> tuple[Path, ...]:
 
 
 def _is_untouched(labels: np.ndarray, facts: dict[str, Any]) -> bool:
-    """Tell whether labels are still those of the run: what was painted is drawn by hand."""
+    """Tell by the voxel counts whether labels are still those of the run, or were painted since.
+
+    An edit that leaves every count as it was is not noticed.
+    """
     report = facts.get("report")
     if not report or "classes" not in facts:
         return False

@@ -17,7 +17,7 @@ from napari_sparseseg.errors import OutputError
 from napari_sparseseg.files import read_volume, write_volume
 from napari_sparseseg.plugin.geometry import Scan
 from napari_sparseseg.plugin.layers import ResultLayers
-from napari_sparseseg.plugin.readers import get_reader
+from napari_sparseseg.plugin.readers import get_reader, image_layer
 from napari_sparseseg.plugin.writers import write_labels
 from tests.outputs.series import LPS, write_series
 
@@ -94,8 +94,10 @@ def test_a_dicom_segmentation_lies_on_its_series(tmp_path: Path) -> None:
     affine[:3, 3] = (9, -7, 3)
     (folder := tmp_path / "series").mkdir()
     write_series(folder, voxels, affine)
-    image = opened(folder)
-    grid = read_volume(folder)
+    (folder / "other").mkdir()
+    write_series(folder / "other", voxels[..., ::2], affine, SeriesNumber=8)
+    grid = read_volume(folder, part="3")
+    image = Layer.create(*image_layer(grid, str(folder), "3"))
     truth = (np.random.default_rng(1).random(grid.shape) < 0.2).astype(np.uint8)
     layer = segmented(image, truth)
 
